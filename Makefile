@@ -1,0 +1,36 @@
+# What a newcomer needs. Every target sets up and builds what it needs first, and is quick when nothing changed.
+#   make demo     the 1000-network model against everything its users would try
+#   make test     all tests and checks; the last line counts them
+#   make build    build/bin/pfcn-opt, build/bin/pfcn-run and an importable pfcn in .venv/bin/python
+#   make format   rewrite C++ and Python in the project's style
+#   make docs     dialect and pass reference, in build/docs
+#   make clean    remove what was built (not .venv)
+.PHONY: setup build demo test format docs clean
+.DEFAULT_GOAL := build
+
+PYTHON := .venv/bin/python
+JOBS ?= $(shell nproc)
+
+setup:
+	@tools/dev/setup
+
+build: setup
+	@test -e build/build.ninja || cmake --preset default
+	@cmake --build build -j $(JOBS)
+
+demo: build
+	@$(PYTHON) -m pfcn.bench seed
+
+test: build
+	@$(PYTHON) test/run_all.py
+
+format: setup
+	@git ls-files -z '*.cpp' '*.h' | xargs -0 -r clang-format-22 -i
+	@.venv/bin/ruff format
+	@.venv/bin/ruff check --fix
+
+docs: build
+	@cmake --build build -j $(JOBS) --target mlir-doc
+
+clean:
+	rm -rf build python/pfcn/_C*.so
