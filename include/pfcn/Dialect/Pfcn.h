@@ -1,0 +1,57 @@
+//===- Pfcn.h - the pfcn dialect --------------------------------------*- C++ -*-===//
+//
+// Ops, attributes and the batching interface of the dialect in which models are
+// imported, grouped and batched.
+//
+//===----------------------------------------------------------------------------===//
+
+#ifndef PFCN_DIALECT_PFCN_H
+#define PFCN_DIALECT_PFCN_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/TypeUtilities.h"
+#include "mlir/Interfaces/ControlFlowInterfaces.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+namespace mlir::pfcn {
+
+/// How an operand of a group varies with the instance; see `AccessAttr`.
+enum class AccessKind { Shared, Slice, Select };
+
+inline llvm::hash_code hash_value(AccessKind kind) {
+  return llvm::hash_value(static_cast<int>(kind));
+}
+
+/// An operand of an op that is being batched: whether it carries the instances in its
+/// leading dimension.
+struct BatchedValue {
+  Value value;
+  bool batched;
+
+  RankedTensorType getType() const { return cast<RankedTensorType>(value.getType()); }
+  /// The rank that one instance sees.
+  int64_t getBodyRank() const { return getType().getRank() - (batched ? 1 : 0); }
+};
+
+/// `end` of a `pfcn.slice` that reaches the end of a dynamic dimension.
+inline constexpr int64_t kSliceToEnd = std::numeric_limits<int64_t>::max();
+
+} // namespace mlir::pfcn
+
+#include "pfcn/Dialect/PfcnDialect.h.inc"
+#include "pfcn/Dialect/PfcnEnums.h.inc"
+
+#include "pfcn/Dialect/BatchingOpInterface.h.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "pfcn/Dialect/PfcnAttrs.h.inc"
+
+#define GET_OP_CLASSES
+#include "pfcn/Dialect/PfcnOps.h.inc"
+
+#endif // PFCN_DIALECT_PFCN_H

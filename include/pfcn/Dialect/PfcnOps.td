@@ -1,0 +1,480 @@
+//===- PfcnOps.td - the operations of the pfcn dialect ----------*- tablegen -*-===//
+//
+// In the order in which a model meets them: leaves, pointwise, contractions,
+// reductions and normalisations, views and joins, foreign operators, groups.
+// Semantics are torch's: broadcasting, negative dimensions already resolved.
+//
+//===---------------------------------------------------------------------------===//
+
+#ifndef PFCN_OPS_TD
+#define PFCN_OPS_TD
+
+include "mlir/IR/OpAsmInterface.td"
+include "mlir/IR/RegionKindInterface.td"
+include "mlir/Interfaces/ControlFlowInterfaces.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+include "pfcn/Dialect/BatchingOpInterface.td"
+include "pfcn/Dialect/PfcnDialect.td"
+
+def Pfcn_Float : TensorOf<[AnyFloat]>;
+def Pfcn_Tensor : TensorOf<[AnyFloat, AnySignlessInteger, AnyComplex]>;
+def Pfcn_Bool : TensorOf<[I1]>;
+
+class Pfcn_Op<string mnemonic, list<Trait> traits = []> : Op<Pfcn_Dialect, mnemonic, traits>;
+
+// An op of the body of an instance: pure, and with a batching rule.
+class Pfcn_ComputeOp<string mnemonic, list<Trait> traits = []>
+    : Pfcn_Op<mnemonic, !listconcat([Pure, DeclareOpInterfaceMethods<Pfcn_BatchingOpInterface>], traits)>;
+
+// The same, with a result type that follows from the operands and attributes.
+class Pfcn_InferredOp<string mnemonic, list<Trait> traits = []>
+    : Pfcn_ComputeOp<mnemonic, !listconcat([InferTypeOpAdaptor], traits)>;
+
+//===---------------------------------------------------------------------------===//
+// Leaves
+//===---------------------------------------------------------------------------===//
+
+def Pfcn_ParameterOp : Pfcn_Op<"parameter", [Pure]> {
+  let summary = "a parameter or buffer of the model, by its torch path";
+  let description = [{
+    ```mlir
+    %w = pfcn.parameter "models.0.0.weight" : tensor<10x20xf32>
+    ```
+  }];
+  let arguments = (ins StrAttr:$path);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$path attr-dict `:` type($result)";
+}
+
+def Pfcn_ParameterStackOp : Pfcn_Op<"parameter_stack", [Pure]> {
+  let summary = "the one home of n parameters of equal shape: a stacked tensor";
+  let description = [{
+    ```mlir
+    %w = pfcn.parameter_stack ["models.0.weight", "models.1.weight"] : tensor<2x10x20xf32>
+    ```
+  }];
+  let arguments = (ins StrArrayAttr:$paths);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$paths attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
+def Pfcn_ConstantOp : Pfcn_Op<"constant", [Pure, ConstantLike, AllTypesMatch<["value", "result"]>]> {
+  let summary = "a constant tensor; scalars of the torch call are of rank 0";
+  let arguments = (ins ElementsAttr:$value);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$value attr-dict";
+  let hasFolder = 1;
+}
+
+//===---------------------------------------------------------------------------===//
+// Pointwise
+//===---------------------------------------------------------------------------===//
+
+// `payload`: which scalar computation the lowering emits; see PfcnToLinalg.
+class Pfcn_UnaryOp<string mnemonic, string what, list<Trait> traits = []>
+    : Pfcn_ComputeOp<mnemonic, !listconcat([SameOperandsAndResultType, Elementwise], traits)> {
+  let summary = "elementwise: " # what;
+  let arguments = (ins Pfcn_Tensor:$input);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($result)";
+}
+
+def Pfcn_NegOp : Pfcn_UnaryOp<"neg", "-x">;
+def Pfcn_AbsOp : Pfcn_UnaryOp<"abs", "|x|">;
+def Pfcn_SignOp : Pfcn_UnaryOp<"sign", "the sign of x">;
+def Pfcn_ReluOp : Pfcn_UnaryOp<"relu", "max(x, 0), NaN propagates">;
+def Pfcn_ExpOp : Pfcn_UnaryOp<"exp", "e^x">;
+def Pfcn_Expm1Op : Pfcn_UnaryOp<"expm1", "e^x - 1">;
+def Pfcn_LogOp : Pfcn_UnaryOp<"log", "the natural logarithm">;
+def Pfcn_Log1pOp : Pfcn_UnaryOp<"log1p", "log(1 + x)">;
+def Pfcn_SqrtOp : Pfcn_UnaryOp<"sqrt", "the square root">;
+def Pfcn_RsqrtOp : Pfcn_UnaryOp<"rsqrt", "1 / sqrt(x)">;
+def Pfcn_ReciprocalOp : Pfcn_UnaryOp<"reciprocal", "1 / x">;
+def Pfcn_TanhOp : Pfcn_UnaryOp<"tanh", "the hyperbolic tangent">;
+def Pfcn_SigmoidOp : Pfcn_UnaryOp<"sigmoid", "1 / (1 + e^-x)">;
+def Pfcn_SiluOp : Pfcn_UnaryOp<"silu", "x * sigmoid(x)">;
+def Pfcn_MishOp : Pfcn_UnaryOp<"mish", "x * tanh(softplus(x))">;
+def Pfcn_ErfOp : Pfcn_UnaryOp<"erf", "the error function">;
+def Pfcn_SinOp : Pfcn_UnaryOp<"sin", "the sine">;
+def Pfcn_CosOp : Pfcn_UnaryOp<"cos", "the cosine">;
+def Pfcn_FloorOp : Pfcn_UnaryOp<"floor", "the floor">;
+def Pfcn_CeilOp : Pfcn_UnaryOp<"ceil", "the ceiling">;
+def Pfcn_HardswishOp : Pfcn_UnaryOp<"hardswish", "x * clamp(x + 3, 0, 6) / 6">;
+def Pfcn_HardsigmoidOp : Pfcn_UnaryOp<"hardsigmoid", "clamp(x + 3, 0, 6) / 6">;
+def Pfcn_LogSigmoidOp : Pfcn_UnaryOp<"log_sigmoid", "log(sigmoid(x))">;
+
+def Pfcn_LeakyReluOp : Pfcn_UnaryOp<"leaky_relu", "x where positive, else slope * x"> {
+  let arguments = (ins Pfcn_Float:$input, F64Attr:$negative_slope);
+}
+def Pfcn_EluOp : Pfcn_UnaryOp<"elu", "scale * (x > 0 ? x : alpha * (e^(input_scale * x) - 1))"> {
+  let arguments = (ins Pfcn_Float:$input, F64Attr:$alpha, DefaultValuedAttr<F64Attr, "1.0">:$scale,
+                       DefaultValuedAttr<F64Attr, "1.0">:$input_scale);
+}
+def Pfcn_SoftplusOp : Pfcn_UnaryOp<"softplus", "log(1 + e^(beta x)) / beta, x itself where beta x > threshold"> {
+  let arguments = (ins Pfcn_Float:$input, DefaultValuedAttr<F64Attr, "1.0">:$beta,
+                       DefaultValuedAttr<F64Attr, "20.0">:$threshold);
+}
+def Pfcn_GeluOp : Pfcn_UnaryOp<"gelu", "x * Phi(x), exact or by tanh"> {
+  let arguments = (ins Pfcn_Float:$input, DefaultValuedAttr<BoolAttr, "false">:$tanh_approximation);
+}
+def Pfcn_ClampOp : Pfcn_UnaryOp<"clamp", "x limited to [min, max], NaN propagates"> {
+  let arguments = (ins Pfcn_Float:$input, OptionalAttr<F64Attr>:$min, OptionalAttr<F64Attr>:$max);
+}
+
+def Pfcn_CastOp : Pfcn_ComputeOp<"cast", [SameOperandsAndResultShape, Elementwise]> {
+  let summary = "elementwise: the value in another element type, as torch converts it";
+  let arguments = (ins Pfcn_Tensor:$input);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `to` type($result)";
+  let hasFolder = 1;
+}
+
+class Pfcn_BinaryOp<string mnemonic, string what, list<Trait> traits = []>
+    : Pfcn_InferredOp<mnemonic, !listconcat([SameOperandsAndResultElementType], traits)> {
+  let summary = "elementwise with broadcasting: " # what;
+  let arguments = (ins Pfcn_Tensor:$lhs, Pfcn_Tensor:$rhs);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)";
+}
+
+def Pfcn_AddOp : Pfcn_BinaryOp<"add", "x + y", [Commutative]>;
+def Pfcn_SubOp : Pfcn_BinaryOp<"sub", "x - y">;
+def Pfcn_MulOp : Pfcn_BinaryOp<"mul", "x * y", [Commutative]>;
+def Pfcn_DivOp : Pfcn_BinaryOp<"div", "x / y, true division">;
+def Pfcn_PowOp : Pfcn_BinaryOp<"pow", "x to the power of y">;
+def Pfcn_MaximumOp : Pfcn_BinaryOp<"maximum", "the larger, NaN propagates", [Commutative]>;
+def Pfcn_MinimumOp : Pfcn_BinaryOp<"minimum", "the smaller, NaN propagates", [Commutative]>;
+
+def Pfcn_CmpEq : I32EnumAttrCase<"eq", 0>;
+def Pfcn_CmpNe : I32EnumAttrCase<"ne", 1>;
+def Pfcn_CmpLt : I32EnumAttrCase<"lt", 2>;
+def Pfcn_CmpLe : I32EnumAttrCase<"le", 3>;
+def Pfcn_CmpGt : I32EnumAttrCase<"gt", 4>;
+def Pfcn_CmpGe : I32EnumAttrCase<"ge", 5>;
+def Pfcn_Predicate : I32EnumAttr<"Predicate", "an ordered comparison",
+    [Pfcn_CmpEq, Pfcn_CmpNe, Pfcn_CmpLt, Pfcn_CmpLe, Pfcn_CmpGt, Pfcn_CmpGe]> {
+  let cppNamespace = "::mlir::pfcn";
+  let genSpecializedAttr = 0;
+}
+def Pfcn_PredicateAttr : EnumAttr<Pfcn_Dialect, Pfcn_Predicate, "predicate">;
+
+def Pfcn_CompareOp : Pfcn_InferredOp<"compare", [AllElementTypesMatch<["lhs", "rhs"]>]> {
+  let summary = "elementwise comparison with broadcasting";
+  let arguments = (ins Pfcn_PredicateAttr:$predicate, Pfcn_Tensor:$lhs, Pfcn_Tensor:$rhs);
+  let results = (outs Pfcn_Bool:$result);
+  let assemblyFormat = "$predicate $lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)";
+}
+
+def Pfcn_WhereOp : Pfcn_InferredOp<"where", [AllElementTypesMatch<["lhs", "rhs"]>]> {
+  let summary = "elementwise choice with broadcasting";
+  let arguments = (ins Pfcn_Bool:$condition, Pfcn_Tensor:$lhs, Pfcn_Tensor:$rhs);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = [{
+    $condition `,` $lhs `,` $rhs attr-dict `:` type($condition) `,` type($lhs) `,` type($rhs) `->` type($result)
+  }];
+}
+
+//===---------------------------------------------------------------------------===//
+// Contractions
+//===---------------------------------------------------------------------------===//
+
+def Pfcn_LinearOp : Pfcn_InferredOp<"linear"> {
+  let summary = "x @ weight^T + bias";
+  let description = [{ `input` [..., K], `weight` [O, K], `bias` [O]; result [..., O]. }];
+  let arguments = (ins Pfcn_Float:$input, Pfcn_Float:$weight, Optional<Pfcn_Float>:$bias);
+  let results = (outs Pfcn_Float:$result);
+  let assemblyFormat = [{
+    $input `,` $weight (`,` $bias^)? attr-dict `:` type($input) `,` type($weight) (`,` type($bias)^)? `->` type($result)
+  }];
+}
+
+def Pfcn_MatmulOp : Pfcn_InferredOp<"matmul"> {
+  let summary = "torch.matmul of operands of rank 2 or more; leading dimensions broadcast";
+  let arguments = (ins Pfcn_Float:$lhs, Pfcn_Float:$rhs);
+  let results = (outs Pfcn_Float:$result);
+  let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)";
+}
+
+def Pfcn_AddmmOp : Pfcn_InferredOp<"addmm"> {
+  let summary = "beta * input + alpha * (lhs @ rhs); rank 2 (addmm) or 3 (baddbmm)";
+  let arguments = (ins Pfcn_Float:$input, Pfcn_Float:$lhs, Pfcn_Float:$rhs,
+                       DefaultValuedAttr<F64Attr, "1.0">:$beta, DefaultValuedAttr<F64Attr, "1.0">:$alpha);
+  let results = (outs Pfcn_Float:$result);
+  let assemblyFormat = [{
+    $input `,` $lhs `,` $rhs attr-dict `:` type($input) `,` type($lhs) `,` type($rhs) `->` type($result)
+  }];
+}
+
+def Pfcn_BatchMatmulOp : Pfcn_InferredOp<"batch_matmul"> {
+  let summary = "a matmul for every instance at once";
+  let description = [{
+    `lhs` [*B, M, K] and `rhs` [*B, K, N], or [*B, N, K] with `transpose_rhs`;
+    the leading dimensions broadcast as in torch.matmul, and the first of them is
+    the instance. An operand without it is shared by all.
+
+    ```mlir
+    %y = pfcn.batch_matmul %x, %w {transpose_rhs} : tensor<1000x1x20xf32>, tensor<1000x10x20xf32> -> tensor<1000x1x10xf32>
+    ```
+  }];
+  let arguments = (ins Pfcn_Float:$lhs, Pfcn_Float:$rhs, UnitAttr:$transpose_rhs);
+  let results = (outs Pfcn_Float:$result);
+  let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)";
+}
+
+//===---------------------------------------------------------------------------===//
+// Reductions and normalisations
+//===---------------------------------------------------------------------------===//
+
+class Pfcn_ReductionOp<string mnemonic, string what> : Pfcn_InferredOp<mnemonic> {
+  let summary = "over the dimensions `dims`: " # what;
+  let arguments = (ins Pfcn_Tensor:$input, DenseI64ArrayAttr:$dims, DefaultValuedAttr<BoolAttr, "false">:$keepdim);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$input `dims` $dims attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Pfcn_SumOp : Pfcn_ReductionOp<"sum", "the sum">;
+def Pfcn_MeanOp : Pfcn_ReductionOp<"mean", "the mean">;
+def Pfcn_AmaxOp : Pfcn_ReductionOp<"amax", "the largest, NaN propagates">;
+def Pfcn_AminOp : Pfcn_ReductionOp<"amin", "the smallest, NaN propagates">;
+def Pfcn_ProdOp : Pfcn_ReductionOp<"prod", "the product">;
+
+class Pfcn_SoftmaxLikeOp<string mnemonic, string what>
+    : Pfcn_ComputeOp<mnemonic, [SameOperandsAndResultType]> {
+  let summary = what # " over dimension `dim`";
+  let arguments = (ins Pfcn_Float:$input, I64Attr:$dim);
+  let results = (outs Pfcn_Float:$result);
+  let assemblyFormat = "$input `dim` $dim attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
+def Pfcn_SoftmaxOp : Pfcn_SoftmaxLikeOp<"softmax", "softmax">;
+def Pfcn_LogSoftmaxOp : Pfcn_SoftmaxLikeOp<"log_softmax", "the logarithm of softmax">;
+
+def Pfcn_LayerNormOp : Pfcn_ComputeOp<"layer_norm", [AttrSizedOperandSegments, AllTypesMatch<["input", "result"]>]> {
+  let summary = "normalisation over the last `normalized_rank` dimensions";
+  let description = [{
+    (x - mean) / sqrt(var + eps) * weight + bias with the biased variance. `weight` and `bias`
+    have the shape of the normalised dimensions; in a batched body they may carry a
+    leading instance dimension (and then dimensions of size 1 up to the normalised ones).
+  }];
+  let arguments = (ins Pfcn_Float:$input, Optional<Pfcn_Float>:$weight, Optional<Pfcn_Float>:$bias,
+                       I64Attr:$normalized_rank, F64Attr:$eps);
+  let results = (outs Pfcn_Float:$result);
+  let assemblyFormat = [{
+    $input (`weight` $weight^ `:` type($weight))? (`bias` $bias^ `:` type($bias))? attr-dict `:` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+//===---------------------------------------------------------------------------===//
+// Views and joins
+//===---------------------------------------------------------------------------===//
+
+def Pfcn_ReshapeOp : Pfcn_ComputeOp<"reshape"> {
+  let summary = "the same elements in row-major order under another shape";
+  let description = [{
+    At most one dimension of the result is dynamic beyond the leading dimensions that it
+    has in common with the input.
+  }];
+  let arguments = (ins Pfcn_Tensor:$input);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `to` type($result)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+def Pfcn_PermuteOp : Pfcn_InferredOp<"permute"> {
+  let summary = "dimension i of the result is dimension permutation[i] of the input";
+  let arguments = (ins Pfcn_Tensor:$input, DenseI64ArrayAttr:$permutation);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$input `dims` $permutation attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+def Pfcn_SliceOp : Pfcn_InferredOp<"slice"> {
+  let summary = "elements start, start + step, ... < end of dimension `dim`";
+  let description = [{
+    `start` and `end` are resolved (0 <= start <= end <= size); an `end` of
+    9223372036854775807 is the end of a dynamic dimension.
+  }];
+  let arguments = (ins Pfcn_Tensor:$input, I64Attr:$dim, I64Attr:$start, I64Attr:$end,
+                       DefaultValuedAttr<I64Attr, "1">:$step);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$input `dim` $dim `from` $start `to` $end attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+def Pfcn_SelectOp : Pfcn_InferredOp<"select"> {
+  let summary = "element `index` of dimension `dim`, which is dropped";
+  let arguments = (ins Pfcn_Tensor:$input, I64Attr:$dim, I64Attr:$index);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$input `dim` $dim `at` $index attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Pfcn_UnsqueezeOp : Pfcn_InferredOp<"unsqueeze"> {
+  let summary = "a dimension of size 1 before dimension `dim`";
+  let arguments = (ins Pfcn_Tensor:$input, I64Attr:$dim);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$input `dim` $dim attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Pfcn_SqueezeOp : Pfcn_InferredOp<"squeeze"> {
+  let summary = "drops the dimensions `dims`, each of size 1";
+  let arguments = (ins Pfcn_Tensor:$input, DenseI64ArrayAttr:$dims);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$input `dims` $dims attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Pfcn_ExpandOp : Pfcn_ComputeOp<"expand"> {
+  let summary = "broadcasts to the result shape";
+  let arguments = (ins Pfcn_Tensor:$input);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `to` type($result)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+def Pfcn_CatOp : Pfcn_InferredOp<"cat"> {
+  let summary = "concatenates along dimension `dim`";
+  let arguments = (ins Variadic<Pfcn_Tensor>:$inputs, I64Attr:$dim);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$inputs `dim` $dim attr-dict `:` functional-type($inputs, $result)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+def Pfcn_StackOp : Pfcn_InferredOp<"stack"> {
+  let summary = "joins along a new dimension `dim`";
+  let arguments = (ins Variadic<Pfcn_Tensor>:$inputs, I64Attr:$dim);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$inputs `dim` $dim attr-dict `:` functional-type($inputs, $result)";
+  let hasVerifier = 1;
+}
+
+//===---------------------------------------------------------------------------===//
+// Foreign operators
+//===---------------------------------------------------------------------------===//
+
+def Pfcn_OpaqueOp : Pfcn_Op<"opaque", [DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+  let summary = "a torch operator that the dialect does not model; runs through torch's dispatcher";
+  let description = [{
+    `arguments` has one attribute per argument of the schema: `#pfcn.operand<i>` for
+    tensor operand i, an array for lists (of operands too), `unit` for None, and
+    integers, floats, booleans and strings for themselves. `effect` marks an operator whose
+    order must be kept (random numbers, unknown effects).
+
+    ```mlir
+    %y = pfcn.opaque "aten::cumsum"(%x) [#pfcn.operand<0>, 1, unit] : (tensor<4x5xf32>) -> tensor<4x5xf32>
+    ```
+  }];
+  let arguments = (ins StrAttr:$name, Variadic<Pfcn_Tensor>:$inputs, ArrayAttr:$arguments, UnitAttr:$effect);
+  let results = (outs Variadic<Pfcn_Tensor>:$results);
+  let assemblyFormat = [{
+    $name `(` $inputs `)` $arguments (`effect` $effect^)? attr-dict `:` functional-type($inputs, $results)
+  }];
+  let hasVerifier = 1;
+}
+
+def Pfcn_OperandAttr : AttrDef<Pfcn_Dialect, "Operand"> {
+  let mnemonic = "operand";
+  let summary = "an argument of a foreign operator that is one of its tensor operands";
+  let parameters = (ins "int64_t":$index);
+  let assemblyFormat = "`<` $index `>`";
+}
+
+//===---------------------------------------------------------------------------===//
+// Groups
+//===---------------------------------------------------------------------------===//
+
+def Pfcn_EmptyOp : Pfcn_Op<"empty", [Pure]> {
+  let summary = "a fresh tensor that a group writes in full";
+  let arguments = (ins Variadic<Index>:$dynamic_sizes);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "(`(` $dynamic_sizes^ `)`)? attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
+def Pfcn_YieldOp : Pfcn_Op<"yield", [Pure, Terminator, ReturnLike, ParentOneOf<["InstancesOp", "KernelOp"]>]> {
+  let summary = "the results of the body";
+  let arguments = (ins Variadic<Pfcn_Tensor>:$values);
+  let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
+  let builders = [OpBuilder<(ins), [{ build($_builder, $_state, ::mlir::ValueRange()); }]>];
+}
+
+class Pfcn_GroupOp<string mnemonic> : Pfcn_Op<mnemonic, [
+    Pure, IsolatedFromAbove, AttrSizedOperandSegments, SingleBlockImplicitTerminator<"YieldOp">]> {
+  let arguments = (ins StrAttr:$name, I64Attr:$count, Variadic<Pfcn_Tensor>:$inputs, Variadic<Pfcn_Tensor>:$inits,
+                       Pfcn_AccessArrayAttr:$input_accesses, Pfcn_AccessArrayAttr:$init_accesses);
+  let results = (outs Variadic<Pfcn_Tensor>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{
+    $name `count` $count `ins` `(` $inputs `:` type($inputs) `)` $input_accesses
+    `outs` `(` $inits `:` type($inits) `)` $init_accesses attr-dict-with-keyword $body `->` type($results)
+  }];
+  let extraClassDeclaration = [{
+    ::mlir::pfcn::AccessAttr getInputAccess(unsigned i) {
+      return ::llvm::cast<::mlir::pfcn::AccessAttr>(getInputAccesses()[i]);
+    }
+    ::mlir::pfcn::AccessAttr getInitAccess(unsigned i) {
+      return ::llvm::cast<::mlir::pfcn::AccessAttr>(getInitAccesses()[i]);
+    }
+    ::mlir::Block *getBodyBlock() { return &getBody().front(); }
+    /// What the body yields, one value per destination.
+    ::mlir::OperandRange getYielded() { return getBodyBlock()->getTerminator()->getOperands(); }
+  }];
+  let hasVerifier = 1;
+}
+
+def Pfcn_InstancesOp : Pfcn_GroupOp<"instances"> {
+  let summary = "n independent instances of one body";
+  let description = [{
+    The body sees one instance: its arguments are what `input_accesses` cut out of the
+    inputs, and what it yields goes where `init_accesses` say in the destinations. The results are
+    the destinations with those parts replaced.
+
+    ```mlir
+    %y = pfcn.instances "fcn" count 2 ins(%x, %w : tensor<1x8xf32>, tensor<2x3x4xf32>)
+           [#pfcn.access<slice dim 1 size 4 stride 4>, #pfcn.access<select dim 0>]
+         outs(%init : tensor<1x6xf32>) [#pfcn.access<slice dim 1 size 3 stride 3>] {
+    ^bb0(%a: tensor<1x4xf32>, %b: tensor<3x4xf32>):
+      %0 = pfcn.linear %a, %b : tensor<1x4xf32>, tensor<3x4xf32> -> tensor<1x3xf32>
+      pfcn.yield %0 : tensor<1x3xf32>
+    } -> tensor<1x6xf32>
+    ```
+  }];
+}
+
+def Pfcn_KernelOp : Pfcn_GroupOp<"kernel"> {
+  let summary = "a batched group: one isolated region that becomes one kernel";
+  let description = [{
+    As `pfcn.instances`, with a body that computes all instances: its arguments and what it
+    yields carry a leading instance dimension, arguments whose access is shared excepted.
+  }];
+}
+
+def Pfcn_LaunchOp : Pfcn_Op<"launch", [Pure, AttrSizedOperandSegments]> {
+  let summary = "runs a compiled kernel";
+  let description = [{
+    What `pfcn.kernel` leaves in the caller once its region has become the function `kernel`. That
+    function takes `(begin, end)`, a range of tiles out of `tiles`, and one strided memref per
+    input and destination: the tensor under its access (the instance dimension first).
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$kernel, I64Attr:$count, I64Attr:$tiles, Variadic<Pfcn_Tensor>:$inputs,
+                       Variadic<Pfcn_Tensor>:$inits, Pfcn_AccessArrayAttr:$input_accesses,
+                       Pfcn_AccessArrayAttr:$init_accesses);
+  let results = (outs Variadic<Pfcn_Tensor>:$results);
+  let assemblyFormat = [{
+    $kernel `count` $count `tiles` $tiles `ins` `(` $inputs `:` type($inputs) `)` $input_accesses
+    `outs` `(` $inits `:` type($inits) `)` $init_accesses attr-dict `->` type($results)
+  }];
+}
+
+#endif // PFCN_OPS_TD

@@ -1,0 +1,43 @@
+// RUN: pfcn-opt %s --verify-roundtrip | FileCheck %s
+// The seed model with two networks, as the front ends import it.
+
+// CHECK-LABEL: func.func @forward
+func.func @forward(%x: tensor<1x40xf32>) -> tensor<1x2xf32> {
+  // CHECK: pfcn.parameter "models.0.0.weight" : tensor<10x20xf32>
+  %w00 = pfcn.parameter "models.0.0.weight" : tensor<10x20xf32>
+  %b00 = pfcn.parameter "models.0.0.bias" : tensor<10xf32>
+  %w01 = pfcn.parameter "models.0.1.weight" : tensor<1x10xf32>
+  %b01 = pfcn.parameter "models.0.1.bias" : tensor<1xf32>
+  %w10 = pfcn.parameter "models.1.0.weight" : tensor<10x20xf32>
+  %b10 = pfcn.parameter "models.1.0.bias" : tensor<10xf32>
+  %w11 = pfcn.parameter "models.1.1.weight" : tensor<1x10xf32>
+  %b11 = pfcn.parameter "models.1.1.bias" : tensor<1xf32>
+  // CHECK: pfcn.slice %{{.*}} dim 1 from 0 to 20 : tensor<1x40xf32> -> tensor<1x20xf32>
+  %x0 = pfcn.slice %x dim 1 from 0 to 20 : tensor<1x40xf32> -> tensor<1x20xf32>
+  // CHECK: pfcn.linear %{{.*}}, %{{.*}}, %{{.*}} : tensor<1x20xf32>, tensor<10x20xf32>, tensor<10xf32> -> tensor<1x10xf32>
+  %h0 = pfcn.linear %x0, %w00, %b00 : tensor<1x20xf32>, tensor<10x20xf32>, tensor<10xf32> -> tensor<1x10xf32>
+  %y0 = pfcn.linear %h0, %w01, %b01 : tensor<1x10xf32>, tensor<1x10xf32>, tensor<1xf32> -> tensor<1x1xf32>
+  %x1 = pfcn.slice %x dim 1 from 20 to 40 : tensor<1x40xf32> -> tensor<1x20xf32>
+  %h1 = pfcn.linear %x1, %w10, %b10 : tensor<1x20xf32>, tensor<10x20xf32>, tensor<10xf32> -> tensor<1x10xf32>
+  %y1 = pfcn.linear %h1, %w11, %b11 : tensor<1x10xf32>, tensor<1x10xf32>, tensor<1xf32> -> tensor<1x1xf32>
+  // CHECK: pfcn.cat %{{.*}}, %{{.*}} dim 1 : (tensor<1x1xf32>, tensor<1x1xf32>) -> tensor<1x2xf32>
+  %y = pfcn.cat %y0, %y1 dim 1 : (tensor<1x1xf32>, tensor<1x1xf32>) -> tensor<1x2xf32>
+  return %y : tensor<1x2xf32>
+}
+
+// CHECK-LABEL: func.func @instances
+func.func @instances(%x: tensor<1x8xf32>) -> tensor<1x6xf32> {
+  %w = pfcn.parameter_stack ["models.0.weight", "models.1.weight"] : tensor<2x3x4xf32>
+  %init = pfcn.empty : tensor<1x6xf32>
+  // CHECK: pfcn.instances "fcn" count 2 ins(%{{.*}}, %{{.*}} : tensor<1x8xf32>, tensor<2x3x4xf32>)
+  // CHECK-SAME: [#pfcn.access<slice dim 1 size 4 stride 4>, #pfcn.access<select dim 0>]
+  // CHECK-SAME: outs(%{{.*}} : tensor<1x6xf32>) [#pfcn.access<slice dim 1 size 3 at [3, 0]>]
+  %y = pfcn.instances "fcn" count 2 ins(%x, %w : tensor<1x8xf32>, tensor<2x3x4xf32>)
+      [#pfcn.access<slice dim 1 size 4 stride 4>, #pfcn.access<select dim 0>]
+      outs(%init : tensor<1x6xf32>) [#pfcn.access<slice dim 1 size 3 at [3, 0]>] {
+  ^bb0(%a: tensor<1x4xf32>, %b: tensor<3x4xf32>):
+    %0 = pfcn.linear %a, %b : tensor<1x4xf32>, tensor<3x4xf32> -> tensor<1x3xf32>
+    pfcn.yield %0 : tensor<1x3xf32>
+  } -> tensor<1x6xf32>
+  return %y : tensor<1x6xf32>
+}

@@ -1,0 +1,19 @@
+"""The lit suite: FileCheck tests of every pass and tool."""
+
+import os
+
+import lit.formats
+
+config.name = "pfcn"
+config.test_format = lit.formats.ShTest(execute_external=False)
+config.suffixes = [".mlir", ".test"]
+config.excludes = ["python", "Inputs"]
+config.test_source_root = os.path.dirname(__file__)
+config.test_exec_root = os.path.join(config.pfcn_binary_dir, "test")
+config.environment["PATH"] = os.pathsep.join(
+    [os.path.join(config.pfcn_binary_dir, "bin"), config.llvm_tools_dir, os.environ["PATH"]]
+)
+config.environment["PYTHONPATH"] = os.path.join(config.pfcn_source_dir, "python")
+config.substitutions.append(("%python", config.python_executable))
+if config.enable_torch:
+    config.available_features.add("torch")
