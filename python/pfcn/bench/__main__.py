@@ -1,0 +1,131 @@
+"""`python -m pfcn.bench WORKLOAD`: times a workload under pfcn and its rivals."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from .bound import bound
+from .measure import Row, measure
+from .seed import SEED
+from .table import plot, show, times
+from .workload import Workload
+
+WORKLOADS = {workload.name: workload for workload in [SEED]}
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("pfcn.bench", description=__doc__)
+    parser.add_argument("workload", choices=[*WORKLOADS, "list"], help="`list` names them")
+    parser.add_argument("--instances", type=positive, default=1000, metavar="N")
+    parser.add_argument("--batch", type=positive, default=1, metavar="B")
+    parser.add_argument("--threads", type=positive, default=1, metavar="T")
+    parser.add_argument(
+        "--device", default="cpu", metavar="D", help="cpu (default), cuda, cuda:1 …"
+    )
+    parser.add_argument("--all", action="store_true", help="also what takes minutes to set up")
+    parser.add_argument(
+        "--rounds", type=positive, default=20, metavar="R", help="interleaved rounds"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, metavar="S", help="for which each system is timed"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the rows (.png, .svg, .pdf)"
+    )
+    return parser.parse_args(argv)
+
+
+def meaning(rows: list[Row]) -> str:
+    """One line on what the table says, and where to look next; from its figures, not by heart."""
+    by_name = {row.system: row for row in rows if row.us_median is not None}
+    pfcn, eager = by_name.get("pfcn (live weights)"), by_name.get("eager loop")
+    if pfcn is None or eager is None:
+        return "pfcn itself has no row here: see the reason above."
+    others = [r for r in by_name.values() if not r.system.startswith(("pfcn", "bound"))]
+    best = min(others, key=lambda row: row.us_median)
+    return (
+        f"pfcn runs the unmodified model {times(pfcn, eager)} as fast as PyTorch does, and "
+        f"{times(pfcn, best)} as fast as the best of the rest ({best.system}). "
+        "Next: examples/01_seed_model.py shows what was fused, and why."
+    )
+
+
+def run(workload: Workload, args: argparse.Namespace, console: Console) -> list[Row]:
+    """Measures one workload and shows it; returns all rows, those without figures too."""
+    torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+    model, x = workload.make(args.instances, args.batch)
+    model, x = model.to(device), x.to(device)
+    systems = [s for s in workload.systems if args.all or not s.slow]
+    errors = Console(stderr=True)
+    # Progress goes to stderr: a live line in a terminal; elsewhere a line for every slow step.
+    with errors.status(workload.name) as status, tempfile.TemporaryDirectory() as caches:
+        # Empty caches, so that the set-up times are those of a first run, on every run.
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{caches}/inductor"
+        os.environ["PFCN_CACHE_DIR"] = f"{caches}/pfcn"
+
+        def progress(text: str) -> None:
+            if errors.is_terminal:
+                status.update(text)
+            elif not text.startswith("round"):
+                print(f"{workload.name}: {text}", file=sys.stderr, flush=True)
+
+        rows = measure(
+            systems, model, x, rounds=args.rounds, seconds=args.seconds, progress=progress
+        )
+        progress("measuring the machine")
+        rows.append(bound(workload.cost(args.instances, args.batch), args.threads, device.type))
+    left_out = [
+        Row(s.name, reason="minutes to set up; --all runs it")
+        for s in workload.systems
+        if s not in systems
+    ]
+    title = (
+        f"{workload.name}: n={args.instances}, batch {args.batch}, {args.threads} "
+        f"thread{'s' if args.threads > 1 else ''}, {args.device}, torch {torch.__version__}, "
+        f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    )
+    show(console, title, rows, left_out)
+    if args.plot:
+        plot(args.plot, title, rows)
+    return rows + left_out
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    # Piped into a file there is no width to keep to, and no row should lose its end.
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    if args.workload == "list":
+        for workload in WORKLOADS.values():
+            console.print(f"{workload.name}: {workload.about}", highlight=False, markup=False)
+        return 0
+    try:
+        rows = run(WORKLOADS[args.workload], args, console)
+    except (AssertionError, RuntimeError) as error:  # how torch says that a device is not there
+        print(f"pfcn.bench: {error}", file=sys.stderr)
+        return 1
+    console.print(meaning(rows), highlight=False, markup=False)
+    if args.json:
+        args.json.write_text(json.dumps([row.to_dict() for row in rows], indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

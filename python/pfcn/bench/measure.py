@@ -1,0 +1,139 @@
+"""Times several systems fairly: in interleaved rounds, so that whatever the machine does meanwhile
+(a clock that drops, a neighbour) falls on all of them alike."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from .systems import synchroniser
+from .workload import Call, LeftOut, System
+
+WARMUPS, CALLS = 5, 30  # the form in which the seed's figures were first published
+CACHE_WARMUPS = 2  # untimed calls at the start of a turn: the system before it had the caches
+
+
+@dataclass
+class Row:
+    """One system's figures, or the reason why it has none. Times of single calls are in µs."""
+
+    system: str
+    about: str = ""
+    us_median: float | None = None
+    us_min: float | None = None
+    max_abs_err: float | None = None
+    setup_seconds: float | None = None
+    wall_30_calls_s: float | None = None
+    reason: str | None = None
+    samples: list[float] = field(default_factory=list, repr=False)
+
+    def to_dict(self) -> dict:
+        names = ("us_median", "us_min", "max_abs_err", "setup_seconds", "wall_30_calls_s")
+        row = {"system": self.system} | {name: getattr(self, name) for name in names}
+        return row | ({"reason": self.reason} if self.reason else {})
+
+
+class Turn:
+    """One system, set up: `row` to fill, and how to take a timed turn of it."""
+
+    def __init__(self, row: Row, call: Call, x: torch.Tensor):
+        self.row, self.call, self.x = row, call, x
+        self.synchronise = synchroniser(x.device)
+
+    def wall(self) -> None:
+        """5 calls to warm up, then the wall time of 30, the device idle before and after."""
+        for _ in range(WARMUPS):
+            self.call(self.x)
+        self.synchronise()
+        start = time.perf_counter()
+        for _ in range(CALLS):
+            self.call(self.x)
+        self.synchronise()
+        self.row.wall_30_calls_s = time.perf_counter() - start
+
+    def take(self, seconds: float) -> None:
+        """Times single calls for about `seconds`, one at least."""
+        calls = max(1, int(seconds * CALLS / self.row.wall_30_calls_s))
+        for _ in range(CACHE_WARMUPS if calls > CACHE_WARMUPS else 0):
+            self.call(self.x)
+        for _ in range(calls):
+            self.synchronise()
+            start = time.perf_counter_ns()
+            self.call(self.x)
+            self.synchronise()
+            self.row.samples.append((time.perf_counter_ns() - start) / 1e3)
+
+
+def set_up(system: System, model: nn.Module, x: torch.Tensor, expected: torch.Tensor) -> Turn | Row:
+    """Sets a system up and checks its result; a Row with the reason where it cannot run.
+
+    The set-up time is everything from the model to the end of the first call.
+    """
+    row = Row(system.name, system.about)
+    try:
+        start = time.perf_counter()
+        call = system.setup(model, x)
+        result = call(x)
+        synchroniser(x.device)()
+        row.setup_seconds = time.perf_counter() - start
+    except LeftOut as reason:
+        row.reason = str(reason)
+        return row
+    except Exception as error:  # a rival that cannot is a row of the table, not the end of it
+        first_line = (str(error).strip() or "no message").splitlines()[0]
+        row.reason = f"{type(error).__name__}: {first_line}"
+        return row
+    if result.shape != expected.shape:
+        row.reason = f"wrong result: shape {tuple(result.shape)}, not {tuple(expected.shape)}"
+        return row
+    row.max_abs_err = (result - expected).abs().max().item()
+    return Turn(row, call, x)
+
+
+def measure(
+    systems: Sequence[System],
+    model: nn.Module,
+    x: torch.Tensor,
+    *,
+    rounds: int,
+    seconds: float,
+    progress: Callable[[str], None] = lambda text: None,
+) -> list[Row]:
+    """Sets up every system, then times them all in `rounds` interleaved rounds.
+
+    Args:
+        model, x: in eval mode, on one device.
+        rounds: each is one turn of every system, in an order that moves on by one.
+        seconds: what each system is timed for in all; one slower than a turn gets one call in it.
+        progress: called with a line of text whenever something new begins.
+
+    Returns a row for every system, in their order.
+    """
+    rows: list[Row] = []
+    turns: list[Turn] = []
+    with torch.no_grad():
+        expected = model(x)
+        for system in systems:
+            progress(f"setting up {system.name}")
+            # A copy for each: pfcn moves the parameters of its model, which no rival should feel.
+            result = set_up(system, copy.deepcopy(model), x, expected)
+            if isinstance(result, Turn):
+                result.wall()
+                turns.append(result)
+                result = result.row
+            rows.append(result)
+        for i in range(rounds if turns else 0):
+            progress(f"round {i + 1} of {rounds}")
+            first = i % len(turns)
+            for turn in turns[first:] + turns[:first]:
+                turn.take(seconds / rounds)
+    for turn in turns:
+        turn.row.us_median = statistics.median(turn.row.samples)
+        turn.row.us_min = min(turn.row.samples)
+    return rows

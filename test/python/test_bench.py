@@ -1,0 +1,123 @@
+"""The benchmark: its systems compute the same, it measures in rounds, and failures become rows."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from pfcn.bench import __main__ as cli
+from pfcn.bench.measure import measure
+from pfcn.bench.seed import SEED
+from pfcn.bench.workload import LeftOut, System
+
+KEYS = {"system", "us_median", "us_min", "max_abs_err", "setup_seconds", "wall_30_calls_s"}
+# torch.compile takes ten seconds for any model; that it agrees is torch's own affair.
+RIVALS = [s for s in SEED.systems if "compile" not in s.name and not s.name.startswith("pfcn")]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("system", RIVALS, ids=lambda system: system.name)
+def test_system_agrees_with_eager(system, batch):
+    model, x = SEED.make(5, batch)
+    with torch.no_grad():
+        expected = model(x)
+        try:
+            call = system.setup(model, x)
+        except LeftOut as reason:
+            assert system.name == "multi-stream"
+            pytest.skip(str(reason))
+        result = call(x)
+    torch.testing.assert_close(result, expected)
+    assert result.shape == (batch, 5)
+
+
+def test_rounds_are_interleaved_and_every_call_is_counted():
+    order = []
+
+    def system(name):
+        def setup(model, x):
+            def call(x):
+                order.append(name)
+                return model(x)
+
+            return call
+
+        return System(name, setup)
+
+    model, x = SEED.make(2, 1)
+    rows = measure([system("a"), system("b")], model, x, rounds=4, seconds=0.0)
+    assert [len(row.samples) for row in rows] == [4, 4]  # no time to spend: one call a turn
+    assert order[-8:] == ["a", "b", "b", "a", "a", "b", "b", "a"]
+    for row in rows:
+        assert row.us_min == min(row.samples) <= row.us_median <= max(row.samples)
+        assert row.to_dict().keys() == KEYS
+
+
+def test_a_system_that_cannot_run_is_a_row_with_the_reason():
+    def leaves(model, x):
+        raise LeftOut("no such device")
+
+    def breaks(model, x):
+        raise ValueError("cannot\nsecond line")
+
+    def transposes(model, x):
+        return lambda x: model(x).t()
+
+    model, x = SEED.make(2, 1)
+    systems = [System("left", leaves), System("broken", breaks), System("shape", transposes)]
+    rows = measure(systems, model, x, rounds=1, seconds=0.0)
+    assert [row.reason for row in rows] == [
+        "no such device",
+        "ValueError: cannot",
+        "wrong result: shape (2, 1), not (1, 2)",
+    ]
+    assert all(row.us_median is None for row in rows)
+
+
+def test_a_wrong_number_shows_as_its_error():
+    model, x = SEED.make(2, 1)
+    [row] = measure(
+        [System("off", lambda m, x: lambda x: m(x) + 0.5)], model, x, rounds=1, seconds=0.0
+    )
+    assert row.max_abs_err == pytest.approx(0.5, abs=1e-5)
+
+
+def test_cost_counts_each_float_once():
+    cost = SEED.cost(1000, 16)
+    model, x = SEED.make(1000, 16)
+    floats = sum(p.numel() for p in model.parameters()) + x.numel() + 16 * 1000
+    assert cost.bytes == 4 * floats
+    assert cost.flops == 2 * 1000 * 16 * (20 * 10 + 10 * 1)
+
+
+def test_command_line(tmp_path, monkeypatch, capsys):
+    quick = dataclasses.replace(SEED, systems=RIVALS)
+    monkeypatch.setattr(cli, "WORKLOADS", {"seed": quick})
+    threads = torch.get_num_threads()
+    file, picture = tmp_path / "rows.json", tmp_path / "rows.svg"
+    command = "seed --instances 3 --batch 2 --rounds 2 --seconds 0.01".split()
+    try:
+        assert cli.main([*command, "--json", str(file), "--plot", str(picture)]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    rows = {row["system"]: row for row in json.loads(file.read_text())}
+    assert rows.keys() == {s.name for s in RIVALS} | {"bound"}
+    assert all(row.keys() - {"reason"} == KEYS for row in rows.values())
+    assert rows["baddbmm by hand"]["us_median"] > 0
+    assert "needs CUDA streams" in rows["multi-stream"]["reason"]
+    out = capsys.readouterr().out
+    assert "baddbmm by hand" in out
+    assert "Left out: torch.jit.script, frozen: minutes to set up" in out
+    assert "</svg>" in picture.read_text()
+
+
+def test_list_names_the_workloads(capsys):
+    assert cli.main(["list"]) == 0
+    assert capsys.readouterr().out.startswith("seed: ")
+
+
+def test_bad_arguments_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["seed", "--batch", "0"])
+    assert "0 is not a positive number" in capsys.readouterr().err
