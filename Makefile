@@ -10,6 +10,9 @@
 
 PYTHON := .venv/bin/python
 JOBS ?= $(shell nproc)
+# ccache, where there is one, makes a second checkout or a cleaned build quick.
+export CMAKE_C_COMPILER_LAUNCHER = $(shell command -v ccache)
+export CMAKE_CXX_COMPILER_LAUNCHER = $(shell command -v ccache)
 
 setup:
 	@tools/dev/setup

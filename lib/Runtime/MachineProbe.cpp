@@ -31,15 +31,13 @@ template <unsigned Bytes> struct Vector {
 };
 
 /// Keeps a value, and with it the work that made it, alive.
-template <typename T>
-__attribute__((always_inline)) inline void keep(T &value) {
+template <typename T> __attribute__((always_inline)) inline void keep(T &value) {
   asm volatile("" : : "m"(value) : "memory");
 }
 
 /// Reads `count` floats (whole cache lines) `passes` times.
 template <unsigned Bytes>
-__attribute__((always_inline)) inline void
-readLoop(const float *data, size_t count, size_t passes) {
+__attribute__((always_inline)) inline void readLoop(const float *data, size_t count, size_t passes) {
   using V = typename Vector<Bytes>::type;
   constexpr size_t lanes = Bytes / sizeof(float);
   constexpr size_t unroll = 8;
@@ -60,8 +58,7 @@ readLoop(const float *data, size_t count, size_t passes) {
 }
 
 /// `steps` multiply-adds on each of kChains independent vectors.
-template <unsigned Bytes>
-__attribute__((always_inline)) inline void flopLoop(size_t steps) {
+template <unsigned Bytes> __attribute__((always_inline)) inline void flopLoop(size_t steps) {
   using V = typename Vector<Bytes>::type;
   V chain[kChains] = {};
   V factor = V{} + 0.5f, term = V{} + 1.0f;
@@ -72,10 +69,8 @@ __attribute__((always_inline)) inline void flopLoop(size_t steps) {
   keep(chain);
 }
 
-#define PFCN_PROBE_VARIANT(NAME, BYTES, TARGET)                                \
-  TARGET void read##NAME(const float *data, size_t count, size_t passes) {     \
-    readLoop<BYTES>(data, count, passes);                                      \
-  }                                                                            \
+#define PFCN_PROBE_VARIANT(NAME, BYTES, TARGET)                                                                        \
+  TARGET void read##NAME(const float *data, size_t count, size_t passes) { readLoop<BYTES>(data, count, passes); }     \
   TARGET void flop##NAME(size_t steps) { flopLoop<BYTES>(steps); }
 
 PFCN_PROBE_VARIANT(Base, 16, )
@@ -102,14 +97,11 @@ Variant widest() {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds(Clock::duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
+double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 /// Seconds that the slowest of `threads` threads takes for `work(thread)`,
 /// all of them starting together.
-template <typename Work>
-double timeThreads(unsigned threads, const Work &work) {
+template <typename Work> double timeThreads(unsigned threads, const Work &work) {
   if (threads == 1) {
     auto start = Clock::now();
     work(0u);
@@ -147,23 +139,18 @@ template <typename Run> double bestRate(const Run &run) {
 
 double pfcn::runtime::probeReadBandwidth(size_t bytes, unsigned threads) {
   threads = std::max(threads, 1u);
-  const size_t lines =
-      std::max<size_t>(1, (bytes + threads * kLine - 1) / (threads * kLine));
+  const size_t lines = std::max<size_t>(1, (bytes + threads * kLine - 1) / (threads * kLine));
   const size_t count = lines * kLine / sizeof(float); // floats for each thread
   struct AlignedDelete {
-    void operator()(float *p) const {
-      ::operator delete[](p, std::align_val_t(kLine));
-    }
+    void operator()(float *p) const { ::operator delete[](p, std::align_val_t(kLine)); }
   };
-  std::unique_ptr<float[], AlignedDelete> data(
-      new (std::align_val_t(kLine)) float[count * threads]);
+  std::unique_ptr<float[], AlignedDelete> data(new (std::align_val_t(kLine)) float[count * threads]);
   // Written, so that each page is a real one and not the shared page of zeros.
   std::fill_n(data.get(), count * threads, 1.0f);
   const Variant variant = widest();
   double passes = bestRate([&](size_t repetitions) {
-    return timeThreads(threads, [&](unsigned thread) {
-      variant.read(data.get() + thread * count, count, repetitions);
-    });
+    return timeThreads(threads,
+                       [&](unsigned thread) { variant.read(data.get() + thread * count, count, repetitions); });
   });
   return passes * static_cast<double>(count * threads * sizeof(float));
 }
@@ -172,10 +159,8 @@ double pfcn::runtime::probePeakFlops(unsigned threads) {
   threads = std::max(threads, 1u);
   const Variant variant = widest();
   constexpr size_t steps = 1000;
-  double blocks = bestRate([&](size_t repetitions) {
-    return timeThreads(threads,
-                       [&](unsigned) { variant.flop(repetitions * steps); });
-  });
-  const double lanes = variant.bytes / sizeof(float);
-  return blocks * steps * kChains * lanes * 2 * threads;
+  double blocks = bestRate(
+      [&](size_t repetitions) { return timeThreads(threads, [&](unsigned) { variant.flop(repetitions * steps); }); });
+  const size_t lanes = variant.bytes / sizeof(float);
+  return blocks * steps * kChains * static_cast<double>(lanes) * 2 * threads;
 }
