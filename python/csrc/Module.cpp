@@ -1,0 +1,7 @@
+//===- Module.cpp - the extension module pfcn._C ---------------------------------===//
+
+#include "Module.h"
+
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
+  module.doc() = "The compiler and runtime behind pfcn; private, use the package instead.";
+}
