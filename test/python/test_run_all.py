@@ -72,3 +72,29 @@ def test_last_line_and_exit_status(monkeypatch, tmp_path, capsys):
     assert out.splitlines()[-1] == "4 passed, 1 failed, 1 skipped"
     assert "RuntimeError: gone" in out
     assert run_all.main(["good"]) == 0
+
+
+def test_readme_blocks_run_as_written(monkeypatch, tmp_path):
+    """With a pfcn-opt that copies its input, or says `fused` when given a flag."""
+    opt = tmp_path / "bin" / "pfcn-opt"
+    opt.parent.mkdir()
+    opt.write_text('#!/bin/sh\n[ "$1" = --fuse ] && echo fused || grep -v wrong\n')
+    opt.chmod(0o755)
+    monkeypatch.setattr(run_all, "ROOT", tmp_path)
+    monkeypatch.setattr(run_all, "BUILD", tmp_path)
+
+    def outcome(*blocks):
+        text = "\n".join(f"```{head}\n{body}\n```" for head, body in blocks)
+        (tmp_path / "README.md").write_text(text)
+        return counts(run_all.readme())
+
+    assert outcome(("bash", "test -e README.md"), ("bash", "false\ntrue"), ("text", "no")) == (
+        1,
+        1,
+        0,
+    )
+    assert outcome(("bash norun", "exit 1"), ("bash", "pfcn-opt --fuse")) == (1, 0, 0)
+    assert outcome(("mlir", "right"), ("mlir", "wrong")) == (1, 1, 0)
+    assert outcome(("mlir", "right"), ("mlir fuse=--fuse", "  fused")) == (2, 0, 0)
+    assert outcome(("mlir", "right"), ("mlir fuse=--fuse", "right")) == (1, 1, 0)
+    assert outcome(("text", "nothing to run")) == (0, 1, 0)
