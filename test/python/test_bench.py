@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
+import sys
+import types
 
 import pytest
 import torch
 
 from pfcn.bench import __main__ as cli
+from pfcn.bench.bound import bound
 from pfcn.bench.measure import measure
 from pfcn.bench.seed import SEED
-from pfcn.bench.workload import LeftOut, System
+from pfcn.bench.workload import Cost, LeftOut, System
 
 KEYS = {"system", "us_median", "us_min", "max_abs_err", "setup_seconds", "wall_30_calls_s"}
 # torch.compile takes ten seconds for any model; that it agrees is torch's own affair.
@@ -89,6 +92,28 @@ def test_cost_counts_each_float_once():
     floats = sum(p.numel() for p in model.parameters()) + x.numel() + 16 * 1000
     assert cost.bytes == 4 * floats
     assert cost.flops == 2 * 1000 * 16 * (20 * 10 + 10 * 1)
+
+
+@pytest.mark.parametrize(
+    ("bandwidth", "peak", "us", "about"),
+    [
+        (2e9, 1e15, 1000, "2.00 MB at 2 GB/s"),  # moving the bytes takes longer
+        (2e12, 1e9, 3000, "3.0 Mflop at 1 Gflop/s"),  # the operations do
+    ],
+)
+def test_bound_is_the_slower_of_moving_and_computing(monkeypatch, bandwidth, peak, us, about):
+    asked = []
+    probes = types.SimpleNamespace(
+        probe_read_bandwidth=lambda size, threads: asked.append((size, threads)) or bandwidth,
+        probe_peak_flops=lambda threads: peak,
+    )
+    monkeypatch.setitem(sys.modules, "pfcn._C", probes)
+    monkeypatch.setattr(sys.modules["pfcn"], "_C", probes, raising=False)
+    row = bound(Cost(bytes=2_000_000, flops=3_000_000), threads=2, device="cpu")
+    assert asked == [(2_000_000, 2)]  # at the size of the working set, with the threads of the run
+    assert row.us_median == pytest.approx(us)
+    assert row.about == about
+    assert bound(Cost(1, 1), threads=1, device="cuda").reason == "measured on the CPU only"
 
 
 def test_command_line(tmp_path, monkeypatch, capsys):
