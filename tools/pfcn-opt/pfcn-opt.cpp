@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------------===//
 
+#include "pfcn/Conversion/PfcnToLinalg/Passes.h"
 #include "pfcn/Dialect/Pfcn.h"
 
 #include "mlir/InitAllDialects.h"
@@ -12,6 +13,7 @@
 
 int main(int argc, char **argv) {
   mlir::registerAllPasses();
+  mlir::pfcn::registerPfcnToLinalgPasses();
   mlir::DialectRegistry registry;
   mlir::registerAllDialects(registry);
   registry.insert<mlir::pfcn::PfcnDialect>();

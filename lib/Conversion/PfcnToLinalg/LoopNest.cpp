@@ -1,0 +1,101 @@
+//===- LoopNest.cpp - linalg.generic from reads and a payload --------------------===//
+//
+// Turns torch's broadcasting into projected permutations: a dimension of size 1 under a
+// longer loop is collapsed away, and the map of the read omits that loop.
+//
+//===----------------------------------------------------------------------------===//
+
+#include "Lowering.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+
+using namespace mlir;
+using namespace mlir::pfcn;
+
+Type mlir::pfcn::getComputeType(Type elementType) {
+  return isa<Float16Type, BFloat16Type>(elementType) ? Float32Type::get(elementType.getContext()) : elementType;
+}
+
+Value mlir::pfcn::convertFloat(ImplicitLocOpBuilder &builder, Value scalar, Type type) {
+  unsigned from = scalar.getType().getIntOrFloatBitWidth(), to = type.getIntOrFloatBitWidth();
+  if (scalar.getType() == type)
+    return scalar;
+  if (from < to)
+    return builder.createOrFold<arith::ExtFOp>(type, scalar);
+  if (from > to)
+    return builder.createOrFold<arith::TruncFOp>(type, scalar);
+  // f16 and bf16 meet in f32, which holds both.
+  return convertFloat(builder, convertFloat(builder, scalar, builder.getF32Type()), type);
+}
+
+LoopNest::LoopNest(Lowering &lowering, ArrayRef<int64_t> parallel, ArrayRef<int64_t> reduced)
+    : lowering(lowering), sizes(parallel), parallelCount(parallel.size()) {
+  llvm::append_range(sizes, reduced);
+  origins.resize(sizes.size());
+}
+
+void LoopNest::read(Value tensor, ArrayRef<int64_t> loops) {
+  SmallVector<int64_t> broadcast;
+  SmallVector<AffineExpr> exprs;
+  for (auto [dim, size] : llvm::enumerate(ranked(tensor).getShape())) {
+    int64_t loop = loops[dim];
+    if (size == 1 && sizes[loop] != 1) {
+      broadcast.push_back(dim);
+      continue;
+    }
+    exprs.push_back(lowering.getAffineDimExpr(loop));
+    if (ShapedType::isDynamic(size) && !origins[loop].first)
+      origins[loop] = {tensor, static_cast<int64_t>(dim)};
+  }
+  tensors.push_back(dropUnitDims(lowering, tensor, broadcast));
+  maps.push_back(AffineMap::get(sizes.size(), 0, exprs, lowering.getContext()));
+}
+
+void LoopNest::readTrailing(Value tensor) {
+  int64_t rank = ranked(tensor).getRank();
+  read(tensor, llvm::to_vector(llvm::seq<int64_t>(parallelCount - rank, parallelCount)));
+}
+
+FailureOr<Value> LoopNest::makeEmpty(Type elementType) {
+  SmallVector<OpFoldResult> mixed;
+  for (unsigned loop = 0; loop < parallelCount; ++loop) {
+    if (!ShapedType::isDynamic(sizes[loop])) {
+      mixed.push_back(lowering.getIndexAttr(sizes[loop]));
+      continue;
+    }
+    auto [tensor, dim] = origins[loop];
+    if (!tensor)
+      return lowering.decline("the size of dimension " + Twine(loop) + " of the result follows from no operand");
+    mixed.push_back(tensor::DimOp::create(lowering, tensor, dim).getResult());
+  }
+  return tensor::EmptyOp::create(lowering, mixed, elementType).getResult();
+}
+
+Value LoopNest::build(Value init, Payload payload) {
+  SmallVector<AffineMap> allMaps(maps);
+  allMaps.push_back(AffineMap::getMultiDimIdentityMap(sizes.size(), lowering.getContext())
+                        .getMajorSubMap(parallelCount));
+  SmallVector<utils::IteratorType> iterators(sizes.size(), utils::IteratorType::reduction);
+  std::fill_n(iterators.begin(), parallelCount, utils::IteratorType::parallel);
+  bool reduces = parallelCount < sizes.size();
+  auto body = [&](OpBuilder &nested, Location loc, ValueRange elements) {
+    ImplicitLocOpBuilder builder(loc, nested);
+    linalg::YieldOp::create(builder, payload(builder, reduces ? elements : elements.drop_back()));
+  };
+  return linalg::GenericOp::create(lowering, init.getType(), tensors, init, allMaps, iterators, body).getResult(0);
+}
+
+FailureOr<Value> LoopNest::map(Type elementType, Payload payload) {
+  FailureOr<Value> init = makeEmpty(elementType);
+  return failed(init) ? init : build(*init, payload);
+}
+
+FailureOr<Value> LoopNest::reduce(TypedAttr init, Payload payload) {
+  FailureOr<Value> empty = makeEmpty(init.getType());
+  if (failed(empty))
+    return failure();
+  Value start = arith::ConstantOp::create(lowering, init);
+  return build(linalg::FillOp::create(lowering, start, *empty).getResult(0), payload);
+}
