@@ -17,6 +17,7 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,14 @@ class Outcome:
     failed: int = 0
     skipped: int = 0
     log: str = ""
+
+    def __add__(self, other: Outcome) -> Outcome:
+        return Outcome(
+            self.passed + other.passed,
+            self.failed + other.failed,
+            self.skipped + other.skipped,
+            self.log + other.log,
+        )
 
     def __str__(self) -> str:
         return f"{self.passed} passed, {self.failed} failed" + (
@@ -127,10 +136,10 @@ def run(command: list[str | Path], **kwargs) -> subprocess.CompletedProcess[str]
     )
 
 
-def single(command: list[str | Path]) -> Outcome:
-    """A check that passes or fails as a whole."""
-    done = run(command)
-    return Outcome(int(done.returncode == 0), int(done.returncode != 0), log=done.stdout)
+def single(command: list[str | Path], **kwargs) -> Outcome:
+    """A check that passes or fails as a whole; only a failure leaves its text."""
+    done = run(command, **kwargs)
+    return Outcome(failed=1, log=done.stdout) if done.returncode else Outcome(passed=1)
 
 
 def with_report(
@@ -239,21 +248,20 @@ def clang_tidy() -> Outcome:
         return Outcome(skipped=1, log="no compile_commands.json")
     compiled = {entry["file"] for entry in json.loads(database.read_text())}
     files = [f for f in changed_since_main() if str(ROOT / f) in compiled]
-    outcome, end = Outcome(), time.monotonic() + TIDY_SECONDS
-    for file in files:
+    end = time.monotonic() + TIDY_SECONDS
+
+    def lint(file: str) -> Outcome:
         try:
-            done = run(
+            return single(
                 ["clang-tidy-22", "-p", BUILD, "--quiet", file],
                 timeout=max(0.0, end - time.monotonic()),
             )
         except subprocess.TimeoutExpired:
-            outcome.skipped += 1
             print(f"   out of time: {file} was not linted")
-            continue
-        outcome.passed += done.returncode == 0
-        outcome.failed += done.returncode != 0
-        outcome.log += done.stdout if done.returncode else ""
-    return outcome
+            return Outcome(skipped=1)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return sum(pool.map(lint, files), Outcome())
 
 
 STAGES: dict[str, Callable[[], Outcome]] = {
@@ -287,9 +295,7 @@ def main(names: list[str]) -> int:
         if outcome.failed:
             print(outcome.log.rstrip())
         print(f"   {outcome}  ({time.monotonic() - start:.1f} s)", flush=True)
-        total.passed += outcome.passed
-        total.failed += outcome.failed
-        total.skipped += outcome.skipped
+        total += outcome
     print(total, flush=True)
     return int(total.failed > 0)
 
