@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------------===//
 
+#include "pfcn/Codegen/Passes.h"
 #include "pfcn/Conversion/PfcnToLinalg/Passes.h"
 #include "pfcn/Dialect/Pfcn.h"
 
@@ -14,6 +15,7 @@
 int main(int argc, char **argv) {
   mlir::registerAllPasses();
   mlir::pfcn::registerPfcnToLinalgPasses();
+  mlir::pfcn::registerPfcnCodegenPasses();
   mlir::DialectRegistry registry;
   mlir::registerAllDialects(registry);
   registry.insert<mlir::pfcn::PfcnDialect>();

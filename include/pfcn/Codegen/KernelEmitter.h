@@ -1,0 +1,105 @@
+//===- KernelEmitter.h - one kernel as one function ---------------------*- C++ -*-===//
+//
+// Emits the function of a kernel: tiles of instances, the other shared dimensions as loops inside,
+// and in them the ops of the body, each as a nest of loops over what remains of its domain.
+//
+//===----------------------------------------------------------------------------===//
+
+#ifndef PFCN_CODEGEN_KERNELEMITTER_H
+#define PFCN_CODEGEN_KERNELEMITTER_H
+
+#include "pfcn/Codegen/LaneBuilder.h"
+#include "pfcn/Codegen/Schedule.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/IRMapping.h"
+
+namespace mlir::pfcn {
+
+struct EmitOptions {
+  int64_t maxScratch;
+  /// Accumulators that a contraction keeps in registers.
+  int64_t accumulators;
+  bool packWeights;
+};
+
+class KernelEmitter {
+public:
+  KernelEmitter(KernelOp kernel, const ParallelDims &dims, const Schedule &schedule, const EmitOptions &options,
+                OpBuilder builder)
+      : kernel(kernel), body(*kernel.getBodyBlock()), dims(dims), schedule(schedule), options(options),
+        builder(builder, kernel.getLoc(), schedule.lanes) {}
+
+  /// Emits the function at the builder's place. Fails with the reason; the caller then erases
+  /// what has been emitted, `getFunction()`.
+  FailureOr<func::FuncOp> emit(std::string &reason);
+  func::FuncOp getFunction() { return function; }
+
+  /// Per input, the lanes in which it is expected to be packed, 0 for torch's own layout.
+  ArrayRef<int64_t> getPackedLanes() const { return packedLanes; }
+
+private:
+  // How the function meets its caller.
+  bool canPack(unsigned input);
+  void createFunction();
+  Buffer viewArgument(Value argument, Value bodyValue, int64_t packed);
+
+  // What lies where.
+  bool isLane(Value value, int64_t dim) { return dims.getClass(value, dim) == schedule.laneClass; }
+  bool hasLanes(Value value);
+  /// 0 for what only depends on the tile, 1 for what also depends on the loops inside it.
+  int getLevel(Value value);
+  int getLevel(Operation *op);
+  SmallVector<int64_t> getInnerShape(Value value);
+  SmallVector<OpFoldResult> getIndices(Value value, ArrayRef<OpFoldResult> inner);
+  Buffer allocate(Value value);
+
+  // The loops.
+  void emitOuterLoops(size_t depth);
+  void emitLevel(int level);
+  OpFoldResult clampToLanes(OpFoldResult start, OpFoldResult size);
+
+  // The ops.
+  void emitArgument(BlockArgument argument);
+  void emitRows(Value value, const Buffer &rows, const Buffer &scratch,
+                function_ref<void(OpFoldResult, OpFoldResult, OpFoldResult, int64_t)> body);
+  void emitOp(Operation *op);
+  void emitGeneric(linalg::GenericOp root);
+  void emitBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> indices,
+                 unsigned blockedLoop, int64_t block);
+  Value emitPayload(linalg::GenericOp op, ArrayRef<OpFoldResult> indices, Value known, Value knownAs,
+                    Value accumulator);
+  Value loadOperand(Value value, AffineMap map, ArrayRef<OpFoldResult> indices);
+  void emitView(Operation *op);
+  void emitCopy(const Buffer &from, Value value, const Buffer &to);
+  Buffer makeContiguous(Value value);
+  void emitYield(unsigned result);
+  SmallVector<linalg::GenericOp> collectEpilogue(linalg::GenericOp root);
+
+  KernelOp kernel;
+  Block &body;
+  const ParallelDims &dims;
+  const Schedule &schedule;
+  const EmitOptions options;
+  LaneBuilder builder;
+  func::FuncOp function;
+  /// Why the kernel cannot be emitted; empty while it can.
+  std::string failure;
+  int64_t scratchBytes = 0;
+  OpFoldResult tileIndex;
+  SmallVector<int64_t> packedLanes;
+  /// The tensors of the body by where they lie; raw arguments and results by body value.
+  DenseMap<Value, Buffer> buffers;
+  SmallVector<Buffer> outputs;
+  DenseMap<Value, unsigned> directOutputs;
+  DenseMap<int, OpFoldResult> outerIndices;
+  DenseMap<int, OpFoldResult> outerSizes;
+  /// Ops that were emitted with an earlier one, as its epilogue.
+  llvm::SmallDenseSet<Operation *> emitted;
+  llvm::DenseMap<Operation *, int> levels;
+  IRMapping scalars;
+};
+
+} // namespace mlir::pfcn
+
+#endif // PFCN_CODEGEN_KERNELEMITTER_H

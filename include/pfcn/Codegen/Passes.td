@@ -1,0 +1,43 @@
+//===- Passes.td - from batched kernels to vector code ----------*- tablegen -*-===//
+
+#ifndef PFCN_CODEGEN_PASSES_TD
+#define PFCN_CODEGEN_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+def FuseElementwise : Pass<"pfcn-fuse-elementwise", "::mlir::ModuleOp"> {
+  let summary = "fuse elementwise linalg ops of kernels into their elementwise consumers";
+  let description = [{
+    Upstream's fusion with one restriction: a producer is not fused into a reduction, which would
+    compute it once per element reduced. What remains between two contractions is at
+    most one `linalg.generic`.
+  }];
+  let dependentDialects = ["::mlir::linalg::LinalgDialect", "::mlir::affine::AffineDialect"];
+}
+
+def LowerKernels : Pass<"pfcn-lower-kernels", "::mlir::ModuleOp"> {
+  let summary = "lower each kernel of linalg ops to a function of loops over SIMD lanes";
+  let description = [{
+    The function walks tiles of instances; its caller shares them among threads. One
+    parallel dimension of the whole region (the instances, or the batch where there are too few)
+    lies across the lanes, so every op of the body becomes scalar code on vectors. Operands whose
+    lanes are not neighbours in memory are transposed in registers once per tile.
+    Intermediates live in scratch sized by one tile, never by the number of instances.
+
+    Declines, leaving the kernel as it is, with a remark: where an op mixes instances or its dimensions
+    are dynamic, and where a tile's scratch exceeds `max-scratch`.
+  }];
+  let options = [
+    Option<"vectorBytes", "vector-bytes", "int64_t", /*default=*/"64", "bytes of a SIMD register of the target">,
+    Option<"lanes", "lanes", "int64_t", /*default=*/"0", "lanes to use; 0 for as many as fit a register">,
+    Option<"maxScratch", "max-scratch", "int64_t", /*default=*/"262144", "bytes of scratch that a tile may take">,
+    Option<"packWeights", "pack-weights", "bool", /*default=*/"false",
+           "expect stacks of parameters packed in tiles of lanes (frozen weights)">
+  ];
+  let dependentDialects = [
+    "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect", "::mlir::LLVM::LLVMDialect", "::mlir::math::MathDialect",
+    "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"
+  ];
+}
+
+#endif // PFCN_CODEGEN_PASSES_TD

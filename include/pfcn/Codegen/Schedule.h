@@ -1,0 +1,45 @@
+//===- Schedule.h - how a kernel's parallel dimensions are walked -------*- C++ -*-===//
+//
+// The instance dimension is cut into tiles, which threads share. The other dimensions that the whole
+// region shares (the batch, first of all) are loops inside a tile. One of them all lies
+// across the SIMD lanes: every op of the body then computes `lanes` elements of it at once.
+//
+//===----------------------------------------------------------------------------===//
+
+#ifndef PFCN_CODEGEN_SCHEDULE_H
+#define PFCN_CODEGEN_SCHEDULE_H
+
+#include "pfcn/Codegen/ParallelDims.h"
+#include "pfcn/Dialect/Pfcn.h"
+
+namespace mlir::pfcn {
+
+struct ScheduleOptions {
+  /// Bytes of a SIMD register of the target.
+  int64_t vectorBytes = 64;
+  /// Lanes to use instead of the width of the register; 0 to let the schedule choose.
+  int64_t lanes = 0;
+};
+
+struct Schedule {
+  /// The class of the instance dimension.
+  int instanceClass;
+  /// The other classes that are walked outside of the ops, outermost first.
+  SmallVector<int> outerClasses;
+  /// The class that lies across the lanes, one of the above, and how many lanes.
+  int laneClass;
+  int64_t lanes;
+
+  bool isOuter(int cls) const { return cls == instanceClass || llvm::is_contained(outerClasses, cls); }
+  bool lanesAreInstances() const { return laneClass == instanceClass; }
+  /// Tiles of the instance dimension; the last overlaps its neighbour where `count` is no multiple.
+  int64_t getTiles(int64_t count) const { return lanesAreInstances() ? llvm::divideCeil(count, lanes) : count; }
+
+  /// Chooses a schedule for a kernel whose body is linalg on tensors.
+  static FailureOr<Schedule> choose(KernelOp kernel, const ParallelDims &dims, const ScheduleOptions &options,
+                                    std::string &reason);
+};
+
+} // namespace mlir::pfcn
+
+#endif // PFCN_CODEGEN_SCHEDULE_H

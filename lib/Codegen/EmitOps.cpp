@@ -1,0 +1,402 @@
+//===- EmitOps.cpp - the ops of a kernel's body -------------------------------------===//
+//
+// A generic becomes loops over what the outer loops leave of its domain, with its payload on vectors of
+// lanes. A contraction keeps a block of accumulators in registers, and elementwise ops that follow it
+// are computed on them before they are stored. Views are other strides on the same buffer.
+//
+//===----------------------------------------------------------------------------===//
+
+#include "pfcn/Codegen/KernelEmitter.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
+
+using namespace mlir;
+using namespace mlir::pfcn;
+
+void KernelEmitter::emitCopy(const Buffer &from, Value value, const Buffer &to) {
+  Type element = cast<RankedTensorType>(value.getType()).getElementType();
+  builder.loops(getInnerShape(value), [&](ArrayRef<OpFoldResult> inner) {
+    SmallVector<OpFoldResult> indices = getIndices(value, inner);
+    builder.store(builder.load(from, indices, element), to, indices);
+  });
+}
+
+/// The buffer of a value as fresh scratch, where it is not that already.
+Buffer KernelEmitter::makeContiguous(Value value) {
+  Buffer copy = allocate(value);
+  const Buffer &buffer = buffers[value];
+  bool same = !buffer.splat && buffer.isVector == copy.isVector && isConstantIntValue(buffer.offset, 0) &&
+              llvm::equal(buffer.strides, copy.strides);
+  if (same)
+    return buffer;
+  emitCopy(buffer, value, copy);
+  return copy;
+}
+
+//===----------------------------------------------------------------------------===//
+// Payloads
+//===----------------------------------------------------------------------------===//
+
+Value KernelEmitter::loadOperand(Value value, AffineMap map, ArrayRef<OpFoldResult> indices) {
+  if (!buffers.count(value)) {
+    failure = "an op reads a tensor that nothing has written";
+    return {};
+  }
+  SmallVector<OpFoldResult> position;
+  for (AffineExpr expr : map.getResults())
+    position.push_back(indices[cast<AffineDimExpr>(expr).getPosition()]);
+  return builder.load(buffers[value], position, cast<RankedTensorType>(value.getType()).getElementType());
+}
+
+/// Computes the payload of a generic at one point of its domain; `known` is an operand
+/// whose value is at hand, `accumulator` what the result has been so far.
+Value KernelEmitter::emitPayload(linalg::GenericOp op, ArrayRef<OpFoldResult> indices, Value known, Value knownAs,
+                                 Value accumulator) {
+  IRMapping mapping = scalars;
+  for (OpOperand &operand : op->getOpOperands()) {
+    BlockArgument argument = op.getMatchingBlockArgument(&operand);
+    if (argument.use_empty())
+      continue;
+    Value value = operand.get();
+    if (op.isDpsInit(&operand) && accumulator)
+      mapping.map(argument, accumulator);
+    else if (value == known)
+      mapping.map(argument, knownAs);
+    else if (!isa<RankedTensorType>(value.getType()))
+      mapping.map(argument, scalars.lookup(value));
+    else
+      mapping.map(argument, loadOperand(value, op.getMatchingIndexingMap(&operand), indices));
+  }
+  if (!failure.empty())
+    return {};
+  for (Operation &inner : op.getBody()->without_terminator()) {
+    if (isa<linalg::IndexOp>(inner) || inner.getNumRegions() != 0) {
+      failure = ("payload op '" + inner.getName().getStringRef() + "' has no lowering").str();
+      return {};
+    }
+    SmallVector<Value> operands;
+    for (Value operand : inner.getOperands())
+      operands.push_back(mapping.lookup(operand));
+    bool vectorize = llvm::any_of(operands, [](Value v) { return isa<VectorType>(v.getType()); });
+    SmallVector<Type> types(inner.getResultTypes());
+    if (vectorize) {
+      for (Value &operand : operands)
+        operand = builder.broadcast(operand);
+      for (Type &type : types)
+        type = builder.getVectorType(type);
+    }
+    OperationState state(inner.getLoc(), inner.getName(), operands, types, inner.getAttrs());
+    state.propertiesAttr = inner.getPropertiesAsAttribute();
+    mapping.map(inner.getResults(), builder.create(state)->getResults());
+  }
+  return mapping.lookup(op.getBody()->getTerminator()->getOperand(0));
+}
+
+//===----------------------------------------------------------------------------===//
+// Generics
+//===----------------------------------------------------------------------------===//
+
+/// The chain of elementwise generics that consume the result of `root` element by element, and
+/// nothing that is yet to be computed.
+SmallVector<linalg::GenericOp> KernelEmitter::collectEpilogue(linalg::GenericOp root) {
+  SmallVector<linalg::GenericOp> epilogue;
+  linalg::GenericOp last = root;
+  while (last->getResult(0).hasOneUse() && !directOutputs.count(last->getResult(0))) {
+    OpOperand &use = *last->getResult(0).use_begin();
+    auto next = dyn_cast<linalg::GenericOp>(use.getOwner());
+    if (!next || next.getNumReductionLoops() != 0 || next->getNumResults() != 1 || next.isDpsInit(&use) ||
+        !next.getMatchingIndexingMap(&use).isPermutation() || getLevel(next) != getLevel(root))
+      break;
+    bool ready = llvm::all_of(next->getOperands(), [&](Value operand) {
+      return operand == use.get() || buffers.count(operand) || scalars.contains(operand) ||
+             operand.getDefiningOp<tensor::EmptyOp>();
+    });
+    if (!ready)
+      break;
+    epilogue.push_back(next);
+    last = next;
+  }
+  return epilogue;
+}
+
+/// How many accumulators a contraction keeps: what the register file holds beside
+/// its operands, in equal parts where the size allows it.
+static int64_t chooseBlock(int64_t size, int64_t limit) {
+  if (size <= limit)
+    return size;
+  for (int64_t block = limit; block > limit / 2; --block)
+    if (size % block == 0)
+      return block;
+  return limit;
+}
+
+void KernelEmitter::emitGeneric(linalg::GenericOp root) {
+  if (root->getNumResults() != 1) {
+    failure = "an op of several results has no lowering";
+    return;
+  }
+  SmallVector<OpFoldResult> indices(root.getNumLoops());
+  SmallVector<unsigned> parallel;
+  SmallVector<int64_t> sizes = root.getStaticLoopRanges();
+  for (unsigned i = 0; i < indices.size(); ++i) {
+    int cls = dims.getClass(root, i);
+    if (schedule.isOuter(cls)) {
+      indices[i] = outerIndices.lookup(cls);
+      continue;
+    }
+    if (ShapedType::isDynamic(sizes[i])) {
+      failure = "a dynamic dimension is not shared by the whole body";
+      return;
+    }
+    if (root.getIteratorTypesArray()[i] == utils::IteratorType::parallel)
+      parallel.push_back(i);
+  }
+  SmallVector<linalg::GenericOp> epilogue = collectEpilogue(root);
+  Value result = (epilogue.empty() ? root : epilogue.back())->getResult(0);
+  if (auto it = directOutputs.find(result); it != directOutputs.end())
+    buffers[result] = outputs[it->second];
+  else
+    buffers[result] = allocate(result);
+  emitted.insert(epilogue.begin(), epilogue.end());
+  if (!failure.empty())
+    return;
+
+  // The innermost dimension of a contraction's result is computed in blocks of accumulators.
+  unsigned blocked = -1u;
+  if (root.getNumReductionLoops() != 0 && !parallel.empty())
+    blocked = parallel.pop_back_val();
+  auto shape = llvm::map_to_vector(parallel, [&](unsigned loop) { return sizes[loop]; });
+  builder.loops(shape, [&](ArrayRef<OpFoldResult> inner) {
+    for (auto [loop, index] : llvm::zip(parallel, inner))
+      indices[loop] = index;
+    if (blocked == -1u)
+      return emitBlock(root, epilogue, indices, blocked, 1);
+    int64_t size = sizes[blocked], block = chooseBlock(size, options.accumulators);
+    builder.loop(builder.constant(size / block * block), block, [&](OpFoldResult first) {
+      indices[blocked] = first;
+      emitBlock(root, epilogue, indices, blocked, block);
+    });
+    if (int64_t rest = size % block) {
+      indices[blocked] = builder.constant(size - rest);
+      emitBlock(root, epilogue, indices, blocked, rest);
+    }
+  });
+}
+
+/// Computes `block` neighbours along `blockedLoop`, epilogue and store included.
+void KernelEmitter::emitBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue,
+                              SmallVector<OpFoldResult> indices, unsigned blockedLoop, int64_t block) {
+  OpOperand *init = root.getDpsInitOperand(0);
+  Value result = root->getResult(0);
+  auto at = [&](int64_t i) {
+    SmallVector<OpFoldResult> point(indices);
+    if (blockedLoop != -1u)
+      point[blockedLoop] = builder.add(point[blockedLoop], builder.constant(i));
+    return point;
+  };
+
+  SmallVector<unsigned> reductions;
+  root.getReductionDims(reductions);
+  SmallVector<Value> values;
+  if (!reductions.empty())
+    for (int64_t i = 0; i < block; ++i) {
+      Value start = loadOperand(init->get(), root.getMatchingIndexingMap(init), at(i));
+      if (!start)
+        return;
+      values.push_back(hasLanes(result) ? builder.broadcast(start) : start);
+    }
+  SmallVector<int64_t> sizes = root.getStaticLoopRanges();
+  auto reduce = [&](auto &self, size_t depth, SmallVector<Value> accumulators) -> SmallVector<Value> {
+    if (depth == reductions.size()) {
+      for (int64_t i = 0; i < block; ++i)
+        accumulators[i] = emitPayload(root, at(i), {}, {}, accumulators[i]);
+      return accumulators;
+    }
+    unsigned dim = reductions[depth];
+    if (sizes[dim] == 1) {
+      indices[dim] = builder.constant(0);
+      return self(self, depth + 1, accumulators);
+    }
+    auto loop = scf::ForOp::create(builder, builder.getLoc(), builder.toValue(builder.constant(0)),
+                                   builder.toValue(builder.constant(sizes[dim])),
+                                   builder.toValue(builder.constant(1)), accumulators);
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPointToStart(loop.getBody());
+    indices[dim] = loop.getInductionVar();
+    SmallVector<Value> next = self(self, depth + 1, llvm::to_vector_of<Value>(loop.getRegionIterArgs()));
+    if (failure.empty())
+      scf::YieldOp::create(builder, builder.getLoc(), next);
+    return llvm::to_vector_of<Value>(loop.getResults());
+  };
+  if (reductions.empty())
+    for (int64_t i = 0; i < block; ++i)
+      values.push_back(emitPayload(root, at(i), {}, {}, {}));
+  else
+    values = reduce(reduce, 0, values);
+  if (!failure.empty())
+    return;
+
+  for (int64_t i = 0; i < block; ++i) {
+    linalg::GenericOp op = root;
+    SmallVector<OpFoldResult> point = at(i);
+    for (linalg::GenericOp next : epilogue) {
+      // Where the producer's result lies, in the loops of its consumer.
+      OpOperand &use = *op->getResult(0).use_begin();
+      AffineMap stored = op.getMatchingIndexingMap(op.getDpsInitOperand(0));
+      AffineMap read = next.getMatchingIndexingMap(&use);
+      SmallVector<OpFoldResult> nextPoint(next.getNumLoops());
+      for (auto [from, to] : llvm::zip(stored.getResults(), read.getResults()))
+        nextPoint[cast<AffineDimExpr>(to).getPosition()] = point[cast<AffineDimExpr>(from).getPosition()];
+      values[i] = emitPayload(next, nextPoint, use.get(), values[i], {});
+      if (!failure.empty())
+        return;
+      point = nextPoint;
+      op = next;
+    }
+    SmallVector<OpFoldResult> position;
+    for (AffineExpr expr : op.getMatchingIndexingMap(op.getDpsInitOperand(0)).getResults())
+      position.push_back(point[cast<AffineDimExpr>(expr).getPosition()]);
+    builder.store(values[i], buffers[op->getResult(0)], position);
+  }
+}
+
+//===----------------------------------------------------------------------------===//
+// Views, joins and scalars
+//===----------------------------------------------------------------------------===//
+
+/// Gives the result of a reshape strides on the buffer of its source, where those exist.
+static bool reshapeStrides(const Buffer &from, Buffer &to, ArrayRef<int64_t> wideShape,
+                           ArrayRef<SmallVector<int64_t, 2>> groups, bool expands, LaneBuilder &builder) {
+  SmallVector<OpFoldResult> wide(wideShape.size(), builder.constant(0)), narrow(groups.size(), builder.constant(0));
+  if (!expands)
+    wide = from.strides;
+  for (auto [g, group] : llvm::enumerate(groups)) {
+    if (expands) {
+      OpFoldResult stride = from.strides[g];
+      for (int64_t dim : llvm::reverse(group)) {
+        if (wideShape[dim] == 1)
+          continue;
+        if (getConstantIntValue(stride) == ShapedType::kDynamic)
+          return false; // behind a dynamic dimension no stride is known
+        wide[dim] = stride;
+        stride = ShapedType::isDynamic(wideShape[dim]) ? OpFoldResult(builder.constant(ShapedType::kDynamic))
+                                                       : builder.mul(stride, builder.constant(wideShape[dim]));
+      }
+      continue;
+    }
+    bool isFirst = true;
+    OpFoldResult expected;
+    for (int64_t dim : llvm::reverse(group)) {
+      if (wideShape[dim] == 1)
+        continue;
+      if (isFirst)
+        narrow[g] = wide[dim];
+      else if (getConstantIntValue(expected) != getConstantIntValue(wide[dim]) || !getConstantIntValue(wide[dim]))
+        return false;
+      isFirst = false;
+      if (ShapedType::isDynamic(wideShape[dim]))
+        expected = OpFoldResult(builder.constant(ShapedType::kDynamic));
+      else
+        expected = builder.mul(wide[dim], builder.constant(wideShape[dim]));
+    }
+  }
+  to.strides = expands ? wide : narrow;
+  return true;
+}
+
+void KernelEmitter::emitView(Operation *op) {
+  Value source = op->getOperand(0), result = op->getResult(0);
+  Buffer view = buffers[source];
+  if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op)) {
+    view.strides.clear();
+    for (auto [dim, stride] : llvm::enumerate(buffers[source].strides)) {
+      view.offset = builder.add(view.offset, builder.mul(slice.getMixedOffsets()[dim], stride));
+      if (!slice.getDroppedDims().test(dim))
+        view.strides.push_back(builder.mul(stride, slice.getMixedStrides()[dim]));
+    }
+    buffers[result] = view;
+    return;
+  }
+  bool expands = isa<tensor::ExpandShapeOp>(op);
+  auto groups = expands ? cast<tensor::ExpandShapeOp>(op).getReassociationIndices()
+                        : cast<tensor::CollapseShapeOp>(op).getReassociationIndices();
+  auto wide = cast<RankedTensorType>((expands ? result : source).getType());
+  if (!view.splat && !reshapeStrides(buffers[source], view, wide.getShape(), groups, expands, builder)) {
+    Buffer copy = makeContiguous(source);
+    view = copy;
+    if (!reshapeStrides(copy, view, wide.getShape(), groups, expands, builder)) {
+      failure = "a reshape merges a dimension of the outer loops with another";
+      return;
+    }
+  }
+  buffers[result] = view;
+}
+
+void KernelEmitter::emitOp(Operation *op) {
+  if (auto generic = dyn_cast<linalg::GenericOp>(op))
+    return emitGeneric(generic);
+  if (isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::ExtractSliceOp>(op))
+    return emitView(op);
+  if (isa<tensor::EmptyOp>(op))
+    return; // storage is found where it is first written
+  if (auto fill = dyn_cast<linalg::FillOp>(op)) {
+    buffers[fill.result()].splat = scalars.lookup(fill.value());
+    return;
+  }
+  if (auto insert = dyn_cast<tensor::InsertSliceOp>(op)) {
+    Value dest = insert.getDest();
+    bool fresh = dest.getDefiningOp<tensor::EmptyOp>();
+    if (!fresh && !dest.hasOneUse()) {
+      failure = "a tensor that is written in parts is used in between";
+      return;
+    }
+    Buffer whole = fresh ? allocate(insert.getResult()) : buffers[dest];
+    if (whole.splat)
+      whole = makeContiguous(dest);
+    buffers[insert.getResult()] = whole;
+    // The part as a view of the whole, with the dimensions of the source.
+    Buffer part = whole;
+    part.strides.clear();
+    for (auto [dim, stride] : llvm::enumerate(whole.strides)) {
+      part.offset = builder.add(part.offset, builder.mul(insert.getMixedOffsets()[dim], stride));
+      if (!insert.getDroppedDims().test(dim))
+        part.strides.push_back(builder.mul(stride, insert.getMixedStrides()[dim]));
+    }
+    return emitCopy(buffers[insert.getSource()], insert.getSource(), part);
+  }
+  if (auto dim = dyn_cast<tensor::DimOp>(op)) {
+    int cls = dims.getClass(dim.getSource(), *dim.getConstantIndex());
+    auto size = outerSizes.find(cls);
+    if (size == outerSizes.end() && ShapedType::isDynamic(dims.getSize(cls)))
+      failure = "the size of a dynamic dimension is not known to the kernel";
+    else
+      scalars.map(dim.getResult(), builder.toValue(size != outerSizes.end() ? size->second
+                                                                             : builder.constant(dims.getSize(cls))));
+    return;
+  }
+  if (auto constant = dyn_cast<arith::ConstantOp>(op)) {
+    auto elements = dyn_cast<DenseElementsAttr>(constant.getValue());
+    if (!elements) {
+      scalars.map(constant.getResult(), builder.clone(*op)->getResult(0));
+      return;
+    }
+    if (!elements.isSplat()) {
+      failure = "a constant that is no splat has no lowering";
+      return;
+    }
+    auto value = elements.getSplatValue<TypedAttr>();
+    buffers[constant.getResult()].splat = arith::ConstantOp::create(builder, builder.getLoc(), value);
+    return;
+  }
+  bool isScalar = llvm::none_of(op->getOperandTypes(), [](Type type) { return isa<TensorType>(type); });
+  if (!isScalar) {
+    failure = ("op '" + op->getName().getStringRef() + "' has no lowering").str();
+    return;
+  }
+  IRMapping mapping = scalars;
+  Operation *clone = builder.clone(*op, mapping);
+  scalars.map(op->getResults(), clone->getResults());
+}

@@ -1,0 +1,69 @@
+//===- LowerKernels.cpp - kernels to functions, and launches in their place --------===//
+
+#include "pfcn/Codegen/KernelEmitter.h"
+#include "pfcn/Codegen/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Remarks.h"
+#include "mlir/IR/SymbolTable.h"
+
+namespace mlir::pfcn {
+#define GEN_PASS_DEF_LOWERKERNELS
+#include "pfcn/Codegen/Passes.h.inc"
+} // namespace mlir::pfcn
+
+using namespace mlir;
+using namespace mlir::pfcn;
+
+namespace {
+struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
+  using LowerKernelsBase::LowerKernelsBase;
+
+  void runOnOperation() override {
+    SmallVector<KernelOp> kernels;
+    getOperation().walk([&](KernelOp kernel) { kernels.push_back(kernel); });
+    for (KernelOp kernel : kernels) {
+      std::string reason;
+      if (failed(lower(kernel, reason)))
+        remark::missed(kernel.getLoc(), remark::RemarkOpts::name("not-lowered").category("pfcn.lowering"))
+            << kernel.getName().str() << " runs op by op: " << reason;
+    }
+  }
+
+  LogicalResult lower(KernelOp kernel, std::string &reason) {
+    FailureOr<ParallelDims> dims = ParallelDims::compute(*kernel.getBodyBlock(), reason);
+    if (failed(dims))
+      return failure();
+    FailureOr<Schedule> schedule = Schedule::choose(kernel, *dims, {vectorBytes, lanes}, reason);
+    if (failed(schedule))
+      return failure();
+
+    ModuleOp module = getOperation();
+    OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
+    // The register file has 32 vectors with AVX-512, 16 before.
+    EmitOptions options{maxScratch, /*accumulators=*/vectorBytes >= 64 ? 16 : 8, packWeights};
+    KernelEmitter emitter(kernel, *dims, *schedule, options, builder);
+    FailureOr<func::FuncOp> function = emitter.emit(reason);
+    if (failed(function)) {
+      emitter.getFunction().erase();
+      return failure();
+    }
+    SymbolTable(module).insert(*function); // renames it where the name is taken
+
+    builder.setInsertionPoint(kernel);
+    auto launch = LaunchOp::create(builder, kernel.getLoc(), kernel.getResultTypes(), function->getSymName(),
+                                   kernel.getCount(), schedule->getTiles(kernel.getCount()), kernel.getInputs(),
+                                   kernel.getInits(), kernel.getInputAccesses(), kernel.getInitAccesses());
+    if (llvm::any_of(emitter.getPackedLanes(), [](int64_t lanes) { return lanes != 0; }))
+      launch->setAttr("pfcn.packed", builder.getDenseI64ArrayAttr(emitter.getPackedLanes()));
+    kernel->replaceAllUsesWith(launch);
+    kernel.erase();
+    return success();
+  }
+};
+} // namespace
