@@ -1,0 +1,102 @@
+//===- JIT.cpp - kernels as machine code ---------------------------------------------===//
+
+#include "pfcn/JIT/JIT.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "llvm/ExecutionEngine/Orc/LLJIT.h"
+#include "llvm/IR/IRBuilder.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/Support/SmallVectorMemoryBuffer.h"
+
+using namespace pfcn;
+
+static constexpr llvm::StringRef packedPrefix = "pfcn_packed_";
+
+/// One signature for all kernels: `void(void **arguments)`, each argument loaded through its pointer.
+static void addPackedEntries(llvm::Module &module) {
+  llvm::IRBuilder<> builder(module.getContext());
+  auto *pointer = builder.getPtrTy();
+  llvm::SmallVector<llvm::Function *> kernels;
+  constexpr llvm::StringRef wrapper = "_mlir_ciface_";
+  for (llvm::Function &function : module)
+    if (!function.isDeclaration() && function.getName().starts_with(wrapper))
+      kernels.push_back(&function);
+  for (llvm::Function *kernel : kernels) {
+    auto *type = llvm::FunctionType::get(builder.getVoidTy(), {pointer}, /*isVarArg=*/false);
+    llvm::StringRef name = kernel->getName().drop_front(wrapper.size());
+    auto *packed = llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage, packedPrefix + name, module);
+    builder.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "", packed));
+    llvm::SmallVector<llvm::Value *> arguments;
+    for (llvm::Argument &argument : kernel->args()) {
+      llvm::Value *slot = builder.CreateConstGEP1_64(pointer, packed->getArg(0), argument.getArgNo());
+      arguments.push_back(builder.CreateLoad(argument.getType(), builder.CreateLoad(pointer, slot)));
+    }
+    builder.CreateCall(kernel, arguments);
+    builder.CreateRetVoid();
+  }
+}
+
+static llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> emitObject(llvm::Module &module,
+                                                                      llvm::TargetMachine &machine) {
+  llvm::SmallVector<char, 0> object;
+  llvm::raw_svector_ostream stream(object);
+  llvm::legacy::PassManager passes;
+  if (machine.addPassesToEmitFile(passes, stream, nullptr, llvm::CodeGenFileType::ObjectFile))
+    return llvm::createStringError("the target cannot emit object files");
+  passes.run(module);
+  return std::make_unique<llvm::SmallVectorMemoryBuffer>(std::move(object), "pfcn", /*RequiresNullTerminator=*/false);
+}
+
+llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> pfcn::compileKernelsToObject(mlir::ModuleOp module,
+                                                                                 const Target &target) {
+  llvm::LLVMContext context;
+  auto llvmModule = translateKernels(module, target, context);
+  if (!llvmModule)
+    return llvmModule.takeError();
+  addPackedEntries(**llvmModule);
+  auto machine = target.createTargetMachine();
+  if (!machine)
+    return machine.takeError();
+  return emitObject(**llvmModule, **machine);
+}
+
+CompiledKernels::CompiledKernels() = default;
+CompiledKernels::~CompiledKernels() = default;
+
+llvm::Expected<std::shared_ptr<CompiledKernels>> CompiledKernels::compile(mlir::ModuleOp module,
+                                                                          const Target &target) {
+  std::shared_ptr<CompiledKernels> kernels(new CompiledKernels());
+  bool hasKernels = llvm::any_of(module.getOps<mlir::func::FuncOp>(), [](mlir::func::FuncOp function) {
+    return function->hasAttr(mlir::LLVM::LLVMDialect::getEmitCWrapperAttrName());
+  });
+  if (!hasKernels)
+    return kernels;
+  auto object = compileKernelsToObject(module, target);
+  if (!object)
+    return object.takeError();
+  auto jit = llvm::orc::LLJITBuilder().create();
+  if (!jit)
+    return jit.takeError();
+  kernels->jit = std::move(*jit);
+  // Kernels call libm and memcpy, which this process has.
+  auto symbols = llvm::orc::DynamicLibrarySearchGenerator::GetForCurrentProcess(
+      kernels->jit->getDataLayout().getGlobalPrefix());
+  if (!symbols)
+    return symbols.takeError();
+  kernels->jit->getMainJITDylib().addGenerator(std::move(*symbols));
+  if (llvm::Error error = kernels->jit->addObjectFile(std::move(*object)))
+    return error;
+  return kernels;
+}
+
+CompiledKernels::Kernel CompiledKernels::lookup(llvm::StringRef name) const {
+  if (!jit)
+    return nullptr;
+  auto address = jit->lookup((packedPrefix + name).str());
+  if (!address) {
+    llvm::consumeError(address.takeError());
+    return nullptr;
+  }
+  return address->toPtr<Kernel>();
+}

@@ -1,0 +1,106 @@
+//===- LowerToLLVM.cpp - kernel functions to LLVM IR --------------------------------===//
+//
+// Upstream's conversions in upstream's order. Transcendental functions of f32 vectors become
+// polynomials, since a call per lane would cost more than all the rest.
+//
+//===----------------------------------------------------------------------------===//
+
+#include "pfcn/JIT/JIT.h"
+
+#include "mlir/Conversion/Passes.h"
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Arith/Transforms/Passes.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Math/Transforms/Passes.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/ExecutionEngine/OptUtils.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+
+namespace {
+/// Not for f64, where libm is exact to the last bit, nor sine and cosine, whose argument
+/// reduction is only good for small arguments.
+struct ApproximateMath : PassWrapper<ApproximateMath, OperationPass<func::FuncOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(ApproximateMath)
+
+  void runOnOperation() override {
+    RewritePatternSet patterns(&getContext());
+    populateMathPolynomialApproximationPatterns(patterns, [](StringRef name) {
+      return llvm::is_contained({"math.exp", "math.expm1", "math.log", "math.log1p", "math.tanh", "math.erf"}, name);
+    });
+    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
+      signalPassFailure();
+  }
+};
+} // namespace
+
+static void buildPipeline(OpPassManager &pm) {
+  pm.addPass(createCanonicalizerPass());
+  pm.addPass(createCSEPass());
+  pm.addPass(createLoopInvariantCodeMotionPass());
+  pm.addNestedPass<func::FuncOp>(std::make_unique<ApproximateMath>());
+  pm.addPass(createSCFToControlFlowPass());
+  pm.addPass(createConvertVectorToLLVMPass());
+  // What has an intrinsic that every target lowers well, then libm for the rest, which unrolls vectors.
+  pm.addNestedPass<func::FuncOp>(arith::createArithExpandOpsPass());
+  pm.addPass(createConvertMathToLibmPass());
+  pm.addPass(createConvertMathToLLVMPass());
+  pm.addPass(createFinalizeMemRefToLLVMConversionPass());
+  pm.addPass(createConvertFuncToLLVMPass());
+  pm.addPass(createArithToLLVMConversionPass());
+  pm.addPass(createConvertIndexToLLVMPass());
+  pm.addPass(createConvertControlFlowToLLVMPass());
+  pm.addPass(createReconcileUnrealizedCastsPass());
+  pm.addPass(createCSEPass());
+}
+
+llvm::Expected<OwningOpRef<ModuleOp>> pfcn::lowerKernelsToLLVM(ModuleOp module) {
+  MLIRContext *context = module.getContext();
+  OwningOpRef<ModuleOp> kernels = ModuleOp::create(module.getLoc());
+  OpBuilder builder = OpBuilder::atBlockEnd(kernels->getBody());
+  for (func::FuncOp function : module.getOps<func::FuncOp>())
+    if (function->hasAttr(LLVM::LLVMDialect::getEmitCWrapperAttrName()))
+      builder.clone(*function);
+
+  std::string messages;
+  ScopedDiagnosticHandler handler(context, [&](Diagnostic &diagnostic) {
+    messages += "\n  " + diagnostic.str();
+    return success();
+  });
+  PassManager pm(context);
+  buildPipeline(pm);
+  if (failed(pm.run(*kernels)))
+    return llvm::createStringError("kernels could not be lowered to LLVM:" + messages);
+  return kernels;
+}
+
+llvm::Expected<std::unique_ptr<llvm::Module>> pfcn::translateKernels(ModuleOp module, const Target &target,
+                                                                     llvm::LLVMContext &llvmContext) {
+  llvm::Expected<OwningOpRef<ModuleOp>> kernels = lowerKernelsToLLVM(module);
+  if (!kernels)
+    return kernels.takeError();
+  DialectRegistry registry;
+  registerBuiltinDialectTranslation(registry);
+  registerLLVMDialectTranslation(registry);
+  module.getContext()->appendDialectRegistry(registry);
+  std::unique_ptr<llvm::Module> llvmModule = translateModuleToLLVMIR(**kernels, llvmContext, "pfcn");
+  if (!llvmModule)
+    return llvm::createStringError("kernels could not be translated to LLVM IR");
+  llvm::Expected<std::unique_ptr<llvm::TargetMachine>> machine = target.createTargetMachine();
+  if (!machine)
+    return machine.takeError();
+  llvmModule->setDataLayout((*machine)->createDataLayout());
+  llvmModule->setTargetTriple((*machine)->getTargetTriple());
+  if (llvm::Error error = makeOptimizingTransformer(/*optLevel=*/3, /*sizeLevel=*/0, machine->get())(llvmModule.get()))
+    return error;
+  return llvmModule;
+}
