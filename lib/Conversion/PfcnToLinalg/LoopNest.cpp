@@ -74,9 +74,11 @@ FailureOr<Value> LoopNest::makeEmpty(Type elementType) {
 }
 
 Value LoopNest::build(Value init, Payload payload) {
+  auto written = llvm::map_to_vector(llvm::seq(parallelCount), [&](unsigned loop) {
+    return lowering.getAffineDimExpr(loop);
+  });
   SmallVector<AffineMap> allMaps(maps);
-  allMaps.push_back(AffineMap::getMultiDimIdentityMap(sizes.size(), lowering.getContext())
-                        .getMajorSubMap(parallelCount));
+  allMaps.push_back(AffineMap::get(sizes.size(), 0, written, lowering.getContext()));
   SmallVector<utils::IteratorType> iterators(sizes.size(), utils::IteratorType::reduction);
   std::fill_n(iterators.begin(), parallelCount, utils::IteratorType::parallel);
   bool reduces = parallelCount < sizes.size();

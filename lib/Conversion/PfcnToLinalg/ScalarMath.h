@@ -82,7 +82,7 @@ inline Num select(Num condition, Num a, Num b) {
   return a.with(arith::SelectOp::create(*a.builder, condition.value, a.value, b.value));
 }
 
-inline Num abs(Num a) { return a.isFloat() ? a.apply<math::AbsFOp>() : a.apply<math::AbsIOp>(); }
+inline Num abs(Num a) { return a.isFloat() ? a.apply<math::AbsFOp>() : maximum(a, -a); }
 inline Num exp(Num a) { return a.apply<math::ExpOp>(); }
 inline Num expm1(Num a) { return a.apply<math::ExpM1Op>(); }
 inline Num log(Num a) { return a.apply<math::LogOp>(); }
