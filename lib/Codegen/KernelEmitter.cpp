@@ -58,21 +58,13 @@ static MemRefType getMemRefType(Value whole, AccessAttr access, int64_t count) {
   return MemRefType::get(type.getShape(), element, layout);
 }
 
-/// Whether an input is a stack of parameters that the caller holds packed in tiles of lanes.
-bool KernelEmitter::canPack(unsigned input) {
-  AccessAttr access = kernel.getInputAccess(input);
-  auto type = cast<RankedTensorType>(kernel.getInputs()[input].getType());
-  return options.packWeights && schedule.lanesAreInstances() && schedule.lanes > 1 && access.isSelect() &&
-         access.getDim() == 0 && access.getStride() == 1 && access.getOffset() == 0 && type.hasStaticShape() &&
-         type.getNumElements() > type.getDimSize(0) && kernel.getInputs()[input].getDefiningOp<ParameterStackOp>();
-}
-
 void KernelEmitter::createFunction() {
   MLIRContext *context = kernel.getContext();
   int64_t count = kernel.getCount();
   SmallVector<Type> types(2, builder.getIndexType());
   for (auto [i, input] : llvm::enumerate(kernel.getInputs())) {
-    packedLanes.push_back(canPack(i) ? schedule.lanes : 0);
+    bool packed = options.packWeights && schedule.lanesAreInstances() && schedule.lanes > 1 && isPackable(kernel, i);
+    packedLanes.push_back(packed ? schedule.lanes : 0);
     auto whole = cast<RankedTensorType>(input.getType());
     if (packedLanes.back())
       types.push_back(MemRefType::get({schedule.getTiles(count), whole.getNumElements() / count, schedule.lanes},
@@ -308,10 +300,15 @@ void KernelEmitter::emitOuterLoops(size_t depth) {
   });
 }
 
-FailureOr<func::FuncOp> KernelEmitter::emit(std::string &reason) {
-  createFunction();
-  Location loc = builder.getLoc();
-  outerSizes[schedule.instanceClass] = builder.constant(kernel.getCount());
+/// The arguments as buffers, anew for each variant of the kernel.
+void KernelEmitter::viewArguments() {
+  buffers.clear();
+  outputs.clear();
+  directOutputs.clear();
+  emitted.clear();
+  levels.clear();
+  scalars.clear();
+  scratchBytes = 0;
   unsigned firstInput = 2, firstOutput = 2 + kernel.getInputs().size();
   for (BlockArgument argument : body.getArguments())
     buffers[argument] = viewArgument(function.getArgument(firstInput + argument.getArgNumber()), argument,
@@ -322,10 +319,12 @@ FailureOr<func::FuncOp> KernelEmitter::emit(std::string &reason) {
     if (outputs.back().isVector && once && value.hasOneUse() && value.getDefiningOp<linalg::GenericOp>())
       directOutputs[value] = i;
   }
+}
 
-  auto loop = scf::ForOp::create(builder, loc, function.getArgument(0), function.getArgument(1),
+void KernelEmitter::emitTiles() {
+  auto loop = scf::ForOp::create(builder, builder.getLoc(), function.getArgument(0), function.getArgument(1),
                                  builder.toValue(builder.constant(1)));
-  func::ReturnOp::create(builder, loc);
+  OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToStart(loop.getBody());
   tileIndex = loop.getInductionVar();
   if (schedule.lanesAreInstances()) {
@@ -336,6 +335,31 @@ FailureOr<func::FuncOp> KernelEmitter::emit(std::string &reason) {
   }
   emitLevel(0);
   emitOuterLoops(0);
+}
+
+FailureOr<func::FuncOp> KernelEmitter::emit(std::string &reason) {
+  createFunction();
+  Location loc = builder.getLoc();
+  outerSizes[schedule.instanceClass] = builder.constant(kernel.getCount());
+  viewArguments();
+  OpFoldResult laneSize = outerSizes.lookup(schedule.laneClass);
+  if (getConstantIntValue(laneSize)) {
+    emitTiles();
+  } else {
+    // Too few elements for one vector: the same tiles, element by element.
+    Value enough = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::sge, builder.toValue(laneSize),
+                                         builder.toValue(builder.constant(schedule.lanes)));
+    auto variants = scf::IfOp::create(builder, loc, enough, /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPointToStart(variants.thenBlock());
+    emitTiles();
+    builder.setInsertionPointToStart(variants.elseBlock());
+    schedule.lanes = 1;
+    builder.setLanes(1);
+    viewArguments();
+    emitTiles();
+  }
+  func::ReturnOp::create(builder, loc);
   if (!failure.empty()) {
     reason = failure;
     return mlir::failure();

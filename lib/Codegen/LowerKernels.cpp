@@ -39,7 +39,7 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
     FailureOr<ParallelDims> dims = ParallelDims::compute(*kernel.getBodyBlock(), reason);
     if (failed(dims))
       return failure();
-    FailureOr<Schedule> schedule = Schedule::choose(kernel, *dims, {vectorBytes, lanes}, reason);
+    FailureOr<Schedule> schedule = Schedule::choose(kernel, *dims, {vectorBytes, lanes, maxScratch, packWeights}, reason);
     if (failed(schedule))
       return failure();
 

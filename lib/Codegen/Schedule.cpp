@@ -2,33 +2,169 @@
 
 #include "pfcn/Codegen/Schedule.h"
 
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace mlir::pfcn;
 
-/// Whether each of the values has exactly one dimension of the class: only then does
-/// a point of the class own a part of every result.
-static bool ownsPartOf(ValueRange values, const ParallelDims &dims, int cls) {
-  return llvm::all_of(values, [&](Value value) {
-    int64_t rank = cast<RankedTensorType>(value.getType()).getRank();
-    return llvm::count_if(llvm::seq<int64_t>(0, rank),
-                          [&](int64_t dim) { return dims.getClass(value, dim) == cls; }) == 1;
-  });
+bool mlir::pfcn::isPackable(KernelOp kernel, unsigned input) {
+  AccessAttr access = kernel.getInputAccess(input);
+  Value whole = kernel.getInputs()[input];
+  auto type = cast<RankedTensorType>(whole.getType());
+  return whole.getDefiningOp<ParameterStackOp>() && access.isSelect() && access.isAffine() && access.getDim() == 0 &&
+         access.getStride() == 1 && access.getOffset() == 0 && type.hasStaticShape() &&
+         type.getNumElements() > type.getDimSize(0);
 }
 
-/// Whether some value of the body has two dimensions of one class, as an outer product of a tensor
-/// with itself has: no single index then says which element is meant.
-static bool isDiagonal(Block &body, const ParallelDims &dims, int cls) {
-  auto twice = [&](Value value) {
-    auto type = dyn_cast<RankedTensorType>(value.getType());
-    return type && llvm::count_if(llvm::seq<int64_t>(0, type.getRank()),
-                                  [&](int64_t dim) { return dims.getClass(value, dim) == cls; }) > 1;
-  };
-  return llvm::any_of(body.getArguments(), twice) || llvm::any_of(body, [&](Operation &op) {
-           return llvm::any_of(op.getResults(), twice);
-         });
+//===----------------------------------------------------------------------------===//
+// What may be walked outside of the ops
+//===----------------------------------------------------------------------------===//
+
+static int64_t countDims(Value value, const ParallelDims &dims, int cls) {
+  auto type = dyn_cast<RankedTensorType>(value.getType());
+  return type ? llvm::count_if(llvm::seq<int64_t>(0, type.getRank()),
+                               [&](int64_t dim) { return dims.getClass(value, dim) == cls; })
+              : 0;
 }
+
+/// A class can be walked outside of the ops if a point of it owns a part of every result, and
+/// if no value has two dimensions of it, as an outer product of a tensor with itself has: no single index
+/// then says which element is meant.
+static bool isWalkable(KernelOp kernel, const ParallelDims &dims, int cls) {
+  auto twice = [&](Value value) { return countDims(value, dims, cls) > 1; };
+  Block &body = *kernel.getBodyBlock();
+  return dims.isParallel(cls) &&
+         llvm::all_of(kernel.getYielded(), [&](Value value) { return countDims(value, dims, cls) == 1; }) &&
+         llvm::none_of(body.getArguments(), twice) &&
+         llvm::none_of(body, [&](Operation &op) { return llvm::any_of(op.getResults(), twice); });
+}
+
+/// The dimensions of the first result in their order, the innermost left to the ops: that is where a
+/// contraction blocks its accumulators. If it is all there is, it is taken.
+static SmallVector<int> collectOuterClasses(KernelOp kernel, const ParallelDims &dims, int instanceClass) {
+  SmallVector<int> classes;
+  Value first = kernel.getYielded().front();
+  int64_t rank = cast<RankedTensorType>(first.getType()).getRank();
+  for (int64_t dim = 1; dim < rank; ++dim) {
+    int cls = dims.getClass(first, dim);
+    bool wanted = dim < rank - 1 || ShapedType::isDynamic(dims.getSize(cls)) || classes.empty();
+    if (wanted && dims.getSize(cls) != 1 && cls != instanceClass && !llvm::is_contained(classes, cls) &&
+        isWalkable(kernel, dims, cls))
+      classes.push_back(cls);
+  }
+  return classes;
+}
+
+//===----------------------------------------------------------------------------===//
+// What a choice costs
+//===----------------------------------------------------------------------------===//
+
+namespace {
+// In vector operations. A transpose takes a load, a store and two to four shuffles per vector; a gather
+// of scalars one load and one insert per lane.
+constexpr double transposeCost = 4;
+constexpr double transcendentalCost = 16;
+constexpr double divisionCost = 6;
+constexpr int64_t assumedDynamicSize = 64;
+constexpr int64_t panelWidth = 4;
+constexpr int64_t firstCacheBytes = 32 << 10;
+
+/// The cost of one schedule: what one tile does once, and what it does per point of the outer classes.
+class CostModel {
+public:
+  CostModel(KernelOp kernel, const ParallelDims &dims, const ScheduleOptions &options, const Schedule &schedule)
+      : kernel(kernel), dims(dims), options(options), schedule(schedule) {
+    for (BlockArgument argument : kernel.getBodyBlock()->getArguments())
+      if (!argument.use_empty())
+        addArgument(argument);
+    for (Operation &op : *kernel.getBodyBlock())
+      if (auto generic = dyn_cast<linalg::GenericOp>(op))
+        addGeneric(generic);
+    for (auto [i, value] : llvm::enumerate(kernel.getYielded()))
+      addTranspose(value, kernel.getInitAccess(i), kernel.getInits()[i]);
+  }
+
+  double getCost() {
+    double points = 1;
+    for (int cls : schedule.outerClasses) {
+      double size = sizeOf(cls);
+      points *= cls == schedule.laneClass ? std::ceil(size / schedule.lanes) : size;
+    }
+    double slow = scratchBytes > firstCacheBytes ? 1.5 : 1.0;
+    return schedule.getTiles(kernel.getCount()) * (perTile + points * perPoint * slow);
+  }
+  int64_t getScratchBytes() const { return scratchBytes; }
+
+private:
+  int64_t sizeOf(int cls) const {
+    return ShapedType::isDynamic(dims.getSize(cls)) ? assumedDynamicSize : dims.getSize(cls);
+  }
+  bool hasOuter(Value value) const {
+    return llvm::any_of(schedule.outerClasses, [&](int cls) { return countDims(value, dims, cls) != 0; });
+  }
+  bool hasLanes(Value value) const { return countDims(value, dims, schedule.laneClass) != 0; }
+  double innerElements(Value value) const {
+    double elements = 1;
+    for (int64_t dim = 0; dim < cast<RankedTensorType>(value.getType()).getRank(); ++dim)
+      if (int cls = dims.getClass(value, dim); !schedule.isOuter(cls))
+        elements *= sizeOf(cls);
+    return elements;
+  }
+
+  /// A value whose lanes are rows in memory is transposed on its way, vector by vector.
+  void addTranspose(Value value, AccessAttr access, Value whole) {
+    if (!hasLanes(value) || schedule.lanes == 1)
+      return;
+    double elements = innerElements(value);
+    // Instances that lie side by side in the innermost dimension are vectors already.
+    int64_t rank = cast<RankedTensorType>(whole.getType()).getRank();
+    bool besides = schedule.lanesAreInstances() && !access.isShared() && access.getDim() == rank - 1 &&
+                   access.getSize() == 1 && access.getStride() == 1;
+    if (besides || (schedule.lanesAreInstances() && elements == 1 && access.isSelect() && rank == 1))
+      return;
+    double each = elements < panelWidth ? 2.0 * schedule.lanes : transposeCost;
+    (hasOuter(value) ? perPoint : perTile) += elements * each;
+  }
+
+  void addArgument(BlockArgument argument) {
+    unsigned i = argument.getArgNumber();
+    if (options.packWeights && schedule.lanesAreInstances() && isPackable(kernel, i))
+      return;
+    addTranspose(argument, kernel.getInputAccess(i), kernel.getInputs()[i]);
+    if (hasLanes(argument))
+      addScratch(argument);
+  }
+
+  void addScratch(Value value) {
+    int64_t bits = cast<RankedTensorType>(value.getType()).getElementTypeBitWidth();
+    scratchBytes += innerElements(value) * std::max<int64_t>(bits / 8, 1) * schedule.lanes;
+  }
+
+  void addGeneric(linalg::GenericOp op) {
+    double points = 1, each = 0;
+    for (unsigned loop = 0; loop < op.getNumLoops(); ++loop)
+      if (int cls = dims.getClass(op, loop); !schedule.isOuter(cls))
+        points *= sizeOf(cls);
+    for (Operation &inner : op.getBody()->without_terminator()) {
+      if (isa<math::MathDialect>(inner.getDialect()) && !isa<math::AbsFOp, math::SqrtOp>(inner))
+        each += transcendentalCost;
+      else
+        each += isa<arith::DivFOp, math::SqrtOp>(inner) ? divisionCost : 0.5;
+    }
+    (hasOuter(op->getResult(0)) ? perPoint : perTile) += points * std::max(each, 0.5);
+    addScratch(op->getResult(0));
+  }
+
+  KernelOp kernel;
+  const ParallelDims &dims;
+  const ScheduleOptions &options;
+  const Schedule &schedule;
+  double perTile = 0, perPoint = 0;
+  int64_t scratchBytes = 0;
+};
+} // namespace
 
 /// The widest element that the kernel computes with decides how many fit a register; narrower
 /// floats are computed in f32.
@@ -41,53 +177,41 @@ static int64_t computeBytes(KernelOp kernel) {
 
 FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, const ScheduleOptions &options,
                                      std::string &reason) {
-  Block &body = *kernel.getBodyBlock();
-  ValueRange yielded = kernel.getYielded();
-  if (yielded.empty()) {
+  if (kernel.getYielded().empty()) {
     reason = "the kernel has no result";
     return failure();
   }
-  Schedule schedule;
-  schedule.instanceClass = dims.getClass(yielded.front(), 0);
-  auto eligible = [&](int cls) {
-    return dims.isParallel(cls) && ownsPartOf(yielded, dims, cls) && !isDiagonal(body, dims, cls);
-  };
-  if (!eligible(schedule.instanceClass)) {
+  Schedule base;
+  base.instanceClass = dims.getClass(kernel.getYielded().front(), 0);
+  if (!isWalkable(kernel, dims, base.instanceClass)) {
     reason = "an op of the body mixes instances";
     return failure();
   }
+  base.outerClasses = collectOuterClasses(kernel, dims, base.instanceClass);
 
-  // The dimensions of the result in their order, the innermost left to the ops: that is where a
-  // contraction blocks its accumulators. If it is all there is, it is taken.
-  int64_t rank = cast<RankedTensorType>(yielded.front().getType()).getRank();
-  for (int64_t dim = 1; dim < rank; ++dim) {
-    int cls = dims.getClass(yielded.front(), dim);
-    bool isLast = dim == rank - 1;
-    bool dynamic = ShapedType::isDynamic(dims.getSize(cls));
-    if (dims.getSize(cls) == 1 || !eligible(cls) || schedule.isOuter(cls))
+  int64_t width = options.lanes ? options.lanes : std::max<int64_t>(1, options.vectorBytes / computeBytes(kernel));
+  SmallVector<int> candidates = {base.instanceClass};
+  llvm::append_range(candidates, base.outerClasses);
+  std::optional<Schedule> best;
+  int64_t least = std::numeric_limits<int64_t>::max();
+  for (int cls : candidates) {
+    Schedule schedule = base;
+    schedule.laneClass = cls;
+    int64_t size = cls == base.instanceClass ? kernel.getCount() : dims.getSize(cls);
+    if (size == 0)
       continue;
-    if (!isLast || dynamic || schedule.outerClasses.empty())
-      schedule.outerClasses.push_back(cls);
+    // The last vector overlaps its neighbour, so one must fit; a dynamic dimension has a scalar variant.
+    schedule.lanes = ShapedType::isDynamic(size) ? width : std::min<int64_t>(width, llvm::bit_floor<uint64_t>(size));
+    CostModel model(kernel, dims, options, schedule);
+    schedule.cost = model.getCost();
+    least = std::min(least, model.getScratchBytes());
+    if (model.getScratchBytes() <= options.maxScratch && (!best || schedule.cost < best->cost))
+      best = schedule;
   }
-
-  int64_t width = std::max<int64_t>(1, options.vectorBytes / computeBytes(kernel));
-  int64_t count = kernel.getCount();
-  schedule.laneClass = schedule.instanceClass;
-  schedule.lanes = options.lanes ? options.lanes : width;
-  schedule.lanes = std::min<int64_t>(schedule.lanes, llvm::bit_floor<uint64_t>(count));
-  // Too few instances to fill the lanes: the longest other dimension lies across them instead,
-  // if its size is known (the last vector overlaps its neighbour, and must have room).
-  if (schedule.lanes < width && !options.lanes) {
-    for (int cls : schedule.outerClasses) {
-      int64_t size = dims.getSize(cls);
-      if (ShapedType::isDynamic(size))
-        continue;
-      int64_t lanes = std::min<int64_t>(width, llvm::bit_floor<uint64_t>(size));
-      if (lanes > schedule.lanes) {
-        schedule.laneClass = cls;
-        schedule.lanes = lanes;
-      }
-    }
+  if (!best) {
+    reason = "a tile needs " + std::to_string(least) + " bytes of scratch, more than " +
+             std::to_string(options.maxScratch);
+    return failure();
   }
-  return schedule;
+  return *best;
 }

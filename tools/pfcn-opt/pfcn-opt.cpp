@@ -7,6 +7,7 @@
 #include "pfcn/Codegen/Passes.h"
 #include "pfcn/Conversion/PfcnToLinalg/Passes.h"
 #include "pfcn/Dialect/Pfcn.h"
+#include "pfcn/Pipelines/Pipelines.h"
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllPasses.h"
@@ -16,6 +17,7 @@ int main(int argc, char **argv) {
   mlir::registerAllPasses();
   mlir::pfcn::registerPfcnToLinalgPasses();
   mlir::pfcn::registerPfcnCodegenPasses();
+  mlir::pfcn::registerPipelines();
   mlir::DialectRegistry registry;
   mlir::registerAllDialects(registry);
   registry.insert<mlir::pfcn::PfcnDialect>();

@@ -40,8 +40,8 @@ public:
 
 private:
   // How the function meets its caller.
-  bool canPack(unsigned input);
   void createFunction();
+  void viewArguments();
   Buffer viewArgument(Value argument, Value bodyValue, int64_t packed);
 
   // What lies where.
@@ -55,6 +55,7 @@ private:
   Buffer allocate(Value value);
 
   // The loops.
+  void emitTiles();
   void emitOuterLoops(size_t depth);
   void emitLevel(int level);
   OpFoldResult clampToLanes(OpFoldResult start, OpFoldResult size);
@@ -79,7 +80,7 @@ private:
   KernelOp kernel;
   Block &body;
   const ParallelDims &dims;
-  const Schedule &schedule;
+  Schedule schedule;
   const EmitOptions options;
   LaneBuilder builder;
   func::FuncOp function;

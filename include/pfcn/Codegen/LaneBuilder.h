@@ -31,6 +31,7 @@ public:
 
   Location getLoc() const { return loc; }
   int64_t getLanes() const { return lanes; }
+  void setLanes(int64_t count) { lanes = count; }
 
   // Index arithmetic, folded where the values are known.
   OpFoldResult constant(int64_t value) { return getIndexAttr(value); }

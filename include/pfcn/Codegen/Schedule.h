@@ -3,6 +3,7 @@
 // The instance dimension is cut into tiles, which threads share. The other dimensions that the whole
 // region shares (the batch, first of all) are loops inside a tile. One of them all lies
 // across the SIMD lanes: every op of the body then computes `lanes` elements of it at once.
+// Which one is chosen by an estimate of the vector operations that each choice needs.
 //
 //===----------------------------------------------------------------------------===//
 
@@ -19,6 +20,10 @@ struct ScheduleOptions {
   int64_t vectorBytes = 64;
   /// Lanes to use instead of the width of the register; 0 to let the schedule choose.
   int64_t lanes = 0;
+  /// Bytes of scratch that a tile may take.
+  int64_t maxScratch = 262144;
+  /// Stacks of parameters are packed in tiles of lanes already.
+  bool packWeights = false;
 };
 
 struct Schedule {
@@ -29,6 +34,8 @@ struct Schedule {
   /// The class that lies across the lanes, one of the above, and how many lanes.
   int laneClass;
   int64_t lanes;
+  /// Vector operations, estimated.
+  double cost = 0;
 
   bool isOuter(int cls) const { return cls == instanceClass || llvm::is_contained(outerClasses, cls); }
   bool lanesAreInstances() const { return laneClass == instanceClass; }
@@ -39,6 +46,10 @@ struct Schedule {
   static FailureOr<Schedule> choose(KernelOp kernel, const ParallelDims &dims, const ScheduleOptions &options,
                                     std::string &reason);
 };
+
+/// Whether an input of a kernel is a stack of parameters that a caller can hold packed in tiles of
+/// lanes: `[tile, element, lane]`.
+bool isPackable(KernelOp kernel, unsigned input);
 
 } // namespace mlir::pfcn
 
