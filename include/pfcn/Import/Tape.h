@@ -1,0 +1,101 @@
+//===- Tape.h - the dispatcher calls of one forward --------------------*- C++ -*-===//
+//
+// What every front end records: operators with their arguments, in order, in value
+// semantics. Tensors are numbered; everything else that a call was given is a constant.
+// A tape becomes a `Model` through the aten table.
+//
+//===----------------------------------------------------------------------------===//
+
+#ifndef PFCN_IMPORT_TAPE_H
+#define PFCN_IMPORT_TAPE_H
+
+#include "pfcn/Import/Model.h"
+
+#include <ATen/core/function_schema.h>
+#include <ATen/core/ivalue.h>
+
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace pfcn {
+
+/// A size that differs between the recordings that a general tape was made of.
+inline constexpr int64_t kDynamicSize = -1;
+
+/// Where a call comes from: the innermost module and the innermost line of the user's
+/// code, as indices into `Tape::strings`; -1 where unknown.
+struct Place {
+  int module = -1;
+  int file = -1;
+  int line = 0;
+};
+
+struct TensorMeta {
+  c10::DimVector sizes, strides;
+  at::ScalarType dtype = at::kFloat;
+
+  int64_t rank() const { return static_cast<int64_t>(sizes.size()); }
+  /// Whether a recorded tensor is what this one stands for.
+  bool covers(const TensorMeta &recorded) const;
+};
+
+struct TapeValue {
+  enum class Kind { Input, Leaf, Constant, Result };
+  Kind kind;
+  TensorMeta meta;
+  std::string name;    // of a leaf: its torch path
+  at::Tensor constant; // of a constant: its data
+  bool isWrappedNumber = false; // of a constant: a Python number that torch made a tensor of
+};
+
+/// An argument of a call: tensors by number (-1 where a list has None), or a constant.
+struct TapeArgument {
+  enum class Kind { Constant, Tensor, TensorList };
+  Kind kind = Kind::Constant;
+  c10::IValue constant;
+  std::vector<int> tensors;
+};
+
+struct TapeCall {
+  const c10::FunctionSchema *schema;
+  std::vector<TapeArgument> arguments; // one per argument of the schema
+  std::vector<int> results;            // flattened, undefined tensors left out
+  Place place;
+  bool hasEffect = false; // its order counts: random numbers, unknown effects
+
+  /// "aten::add.Tensor"
+  std::string getName() const;
+};
+
+struct Tape {
+  std::vector<TapeValue> values;
+  std::vector<TapeCall> calls;
+  std::vector<int> inputs, outputs;
+  /// Parameters and buffers by path, those that are read.
+  std::map<std::string, at::Tensor> leaves;
+  std::vector<std::string> strings;
+
+  int intern(const std::string &text);
+  std::string describe(const Place &place) const;
+  /// A digest of all that the compiler sees of the tape; places are left out.
+  std::string getKey() const;
+
+private:
+  std::unordered_map<std::string, int> interned;
+};
+
+/// The tape of both recordings, with the sizes that differ left open; none where they
+/// agree in more than sizes, or where a size does not follow from the operands.
+std::optional<Tape> unify(const Tape &a, const Tape &b);
+
+/// Whether the general tape computes what was recorded.
+bool matches(const Tape &general, const Tape &recorded);
+
+/// The tape in the pfcn dialect: the aten table op by op, `pfcn.opaque` for the rest.
+std::shared_ptr<Model> buildModel(const Tape &tape);
+
+} // namespace pfcn
+
+#endif // PFCN_IMPORT_TAPE_H

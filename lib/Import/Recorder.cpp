@@ -1,0 +1,508 @@
+//===- Recorder.cpp - records the dispatcher calls of this thread ----------------===//
+//
+// The fallback lives on DeferredInit, a dispatch key that torch reserves for extensions
+// and that is active only where a thread asks for it. Calls inside of a call are seen
+// too, but only to learn whether it reads data or draws random numbers.
+//
+//===----------------------------------------------------------------------------===//
+
+#include "pfcn/Import/Recorder.h"
+
+#include "Views.h"
+
+#include <ATen/ops/detach.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <c10/util/ScopeExit.h>
+#include <torch/library.h>
+
+#include <array>
+#include <unordered_set>
+
+using namespace pfcn;
+using c10::IValue;
+
+static constexpr c10::DispatchKey kRecorderKey = c10::DispatchKey::DeferredInit;
+static thread_local Recorder *activeRecorder = nullptr;
+
+static void recordCall(const c10::OperatorHandle &op, c10::DispatchKeySet keys, torch::jit::Stack *stack) {
+  c10::DispatchKeySet next = keys & c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, kRecorderKey);
+  if (activeRecorder)
+    activeRecorder->handle(op, next, *stack);
+  else
+    op.redispatchBoxed(next, stack);
+}
+
+TORCH_LIBRARY_IMPL(_, DeferredInit, library) {
+  library.fallback(torch::CppFunction::makeFromBoxedFunction<&recordCall>());
+}
+
+//===----------------------------------------------------------------------------===//
+// What is known of an operator
+//===----------------------------------------------------------------------------===//
+
+struct Recorder::Traits {
+  const c10::FunctionSchema *schema;
+  std::string name; // without the overload
+  bool isAten, returnsTensor, writes, readsData, isRandom;
+};
+
+static bool holdsTensor(const c10::TypePtr &type) {
+  switch (type->kind()) {
+  case c10::TypeKind::TensorType:
+    return true;
+  case c10::TypeKind::ListType:
+  case c10::TypeKind::OptionalType:
+    return holdsTensor(type->containedTypes()[0]);
+  default:
+    return false;
+  }
+}
+
+static const Recorder::Traits &getTraits(const c10::OperatorHandle &op) {
+  static thread_local std::unordered_map<const c10::FunctionSchema *, Recorder::Traits> cache;
+  const c10::FunctionSchema &schema = op.schema();
+  auto [it, isNew] = cache.try_emplace(&schema);
+  Recorder::Traits &traits = it->second;
+  if (!isNew && traits.name == schema.name())
+    return traits;
+  traits.schema = &schema;
+  traits.name = schema.name();
+  traits.isAten = traits.name.starts_with("aten::") || traits.name.starts_with("prims::");
+  traits.returnsTensor = std::any_of(schema.returns().begin(), schema.returns().end(),
+                                     [](const c10::Argument &result) { return holdsTensor(result.type()); });
+  traits.writes = std::any_of(schema.arguments().begin(), schema.arguments().end(), [](const c10::Argument &argument) {
+    return argument.alias_info() && argument.alias_info()->isWrite();
+  });
+  // An index of integers has a fixed shape; `refuseIfUnsafe` looks for the others.
+  static const std::unordered_set<std::string> readers = {"aten::item", "aten::_local_scalar_dense", "aten::is_nonzero",
+                                                          "aten::nonzero_numpy", "aten::argwhere"};
+  traits.readsData = traits.name != "aten::index" &&
+                     (op.hasTag(at::Tag::data_dependent_output) || op.hasTag(at::Tag::dynamic_output_shape) ||
+                      readers.contains(traits.name));
+  traits.isRandom = op.hasTag(at::Tag::nondeterministic_seeded);
+  return traits;
+}
+
+/// Operators that tell Python of a tensor's type, not of its data.
+static bool isTypeQuery(const std::string &name) {
+  static const std::unordered_set<std::string> queries = {
+      "aten::size", "aten::sizes", "aten::stride", "aten::strides", "aten::numel", "aten::dim", "aten::ndimension",
+      "aten::storage_offset", "aten::sym_size", "aten::sym_stride", "aten::sym_numel", "aten::sym_storage_offset",
+      "aten::sym_is_contiguous", "aten::is_contiguous", "aten::is_complex", "aten::is_floating_point",
+      "aten::is_signed", "aten::is_conj", "aten::is_neg", "aten::is_inference", "aten::is_same_size",
+      "aten::is_set_to", "aten::is_leaf", "aten::is_pinned", "aten::is_coalesced", "aten::is_distributed",
+      "aten::output_nr", "aten::can_cast", "aten::promote_types", "aten::result_type", "aten::_has_compatible_shallow_copy_type",
+      "aten::_use_cudnn_ctc_loss", "aten::_fused_sdp_choice", "aten::_cudnn_rnn_flatten_weight", "aten::_version",
+      "aten::retains_grad", "aten::_debug_has_internal_overlap", "aten::_is_zerotensor", "aten::_is_any_true"};
+  return queries.contains(name) && name != "aten::_is_any_true";
+}
+
+/// Random operators that draw nothing with these arguments.
+static bool drawsNothing(const std::string &name, at::ArrayRef<IValue> arguments) {
+  if (name == "aten::dropout" || name == "aten::feature_dropout" || name == "aten::alpha_dropout")
+    return !arguments[2].toBool() || arguments[1].toDouble() == 0.0;
+  if (name == "aten::scaled_dot_product_attention")
+    return arguments[4].toDouble() == 0.0;
+  if (name == "aten::rrelu")
+    return !arguments[3].toBool();
+  static const std::array<const char *, 3> recurrent = {"aten::lstm", "aten::gru", "aten::rnn_tanh"};
+  return std::find(recurrent.begin(), recurrent.end(), name) != recurrent.end();
+}
+
+template <typename Visit> static void forEachTensor(const IValue &value, Visit visit) {
+  if (value.isTensor() && value.toTensor().defined())
+    visit(value.toTensor());
+  else if (value.isList())
+    for (const IValue &element : value.toListRef())
+      forEachTensor(element, visit);
+}
+
+//===----------------------------------------------------------------------------===//
+// Tensors
+//===----------------------------------------------------------------------------===//
+
+/// Storage that one or more tensors see; its version counts the recorded writes.
+struct Recorder::Memory {
+  c10::weak_intrusive_ptr<c10::StorageImpl> storage; // keeps the address from being used again
+  bool isForeign;                                    // an input's, a parameter's or a buffer's
+  uint64_t version = 0;
+  /// Why a value read after a write through another tensor would not be certain.
+  const char *uncertain = nullptr;
+  bool hasLooseViews = false;
+  std::vector<std::weak_ptr<Alias>> members = {};
+};
+
+/// A tensor: the value that it had at a version of its memory, and the view that it is.
+struct Recorder::Alias {
+  std::shared_ptr<Memory> memory;
+  TensorMeta meta;
+  int64_t offset;
+  int value;
+  uint64_t version;
+  std::shared_ptr<Alias> parent = nullptr;
+  std::optional<View> view = std::nullopt;
+  bool isLoose = false; // a view for these strides only, as `reshape` may be
+};
+
+static const char *const kKeepOut = "keep the model in eager, or move the call out of forward";
+
+static std::string printSizes(at::IntArrayRef sizes) {
+  std::string text = "[";
+  for (size_t i = 0; i < sizes.size(); ++i)
+    text += (i ? ", " : "") + std::to_string(sizes[i]);
+  return text + "]";
+}
+
+TensorMeta Recorder::describe(const at::Tensor &tensor) {
+  if (tensor.layout() != at::kStrided || !tensor.has_storage() || tensor.is_quantized())
+    refuseAndThrow("a tensor of layout or class that has no plain storage (sparse, quantized, nested, or a subclass)",
+                   "use dense tensors inside the model");
+  TensorMeta meta;
+  meta.sizes = tensor.sizes();
+  meta.strides = tensor.strides();
+  meta.dtype = tensor.scalar_type();
+  return meta;
+}
+
+int Recorder::addValue(TapeValue::Kind kind, const TensorMeta &meta) {
+  tape->values.push_back({kind, meta, {}, {}});
+  return static_cast<int>(tape->values.size()) - 1;
+}
+
+std::shared_ptr<Recorder::Alias> Recorder::add(const at::Tensor &tensor, int value) {
+  const c10::StorageImpl *storage = tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
+  std::shared_ptr<Memory> &memory = memories[storage];
+  if (!memory) {
+    auto owner = c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(const_cast<c10::StorageImpl *>(storage));
+    memory = std::make_shared<Memory>(Memory{c10::weak_intrusive_ptr<c10::StorageImpl>(owner), false});
+  }
+  auto alias = std::make_shared<Alias>(
+      Alias{memory, describe(tensor), tensor.storage_offset(), value, memory->version});
+  memory->members.push_back(alias);
+  aliases[tensor.unsafeGetTensorImpl()] = alias;
+  keptTensors.emplace_back(tensor.getIntrusivePtr());
+  return alias;
+}
+
+std::shared_ptr<Recorder::Alias> Recorder::addConstant(const at::Tensor &tensor) {
+  int value = addValue(TapeValue::Kind::Constant, describe(tensor));
+  ++depth;
+  auto leave = c10::make_scope_exit([&] { --depth; });
+  tape->values[value].constant = tensor.detach().clone();
+  tape->values[value].isWrappedNumber = tensor.unsafeGetTensorImpl()->is_wrapped_number();
+  return add(tensor, value);
+}
+
+void Recorder::addInput(const at::Tensor &tensor) {
+  int value = addValue(TapeValue::Kind::Input, describe(tensor));
+  tape->inputs.push_back(value);
+  add(tensor, value)->memory->isForeign = true;
+  versions.emplace_back(tensor, tensor.is_inference() ? 0 : tensor._version());
+}
+
+void Recorder::addLeaf(const std::string &name, const at::Tensor &tensor, const at::Tensor &live) {
+  if (aliases.contains(tensor.unsafeGetTensorImpl()))
+    return;
+  int value = addValue(TapeValue::Kind::Leaf, describe(tensor));
+  tape->values[value].name = name;
+  tape->leaves[name] = live;
+  add(tensor, value)->memory->isForeign = true;
+  versions.emplace_back(tensor, tensor.is_inference() ? 0 : tensor._version());
+}
+
+std::shared_ptr<Recorder::Alias> Recorder::lookUp(const at::Tensor &tensor) {
+  const at::TensorImpl *impl = tensor.unsafeGetTensorImpl();
+  if (auto it = aliases.find(impl); it != aliases.end())
+    return it->second;
+  if (impl->is_wrapped_number())
+    return addConstant(tensor);
+  // `tensor.data` makes a new tensor of the same memory without a call.
+  TensorMeta meta = describe(tensor);
+  if (auto it = memories.find(impl->unsafe_storage().unsafeGetStorageImpl()); it != memories.end())
+    for (const std::weak_ptr<Alias> &weak : it->second->members)
+      if (auto member = weak.lock(); member && member->offset == tensor.storage_offset() &&
+                                     member->meta.sizes == meta.sizes && member->meta.strides == meta.strides &&
+                                     member->meta.dtype == meta.dtype)
+        return member;
+  refuseAndThrow("reads a tensor of shape " + printSizes(tensor.sizes()) +
+                     " that is no input, parameter, buffer or result of the forward (a global or attribute)",
+                 "pass it as an input, or register it with register_buffer");
+}
+
+int Recorder::emit(const c10::FunctionSchema &schema, std::vector<TapeArgument> arguments, const TensorMeta &meta) {
+  int value = addValue(TapeValue::Kind::Result, meta);
+  tape->calls.push_back({&schema, std::move(arguments), {value}, locate()});
+  return value;
+}
+
+int Recorder::current(Alias &alias) {
+  Memory &memory = *alias.memory;
+  if (alias.version == memory.version)
+    return alias.value;
+  if (memory.uncertain)
+    refuseAndThrow(memory.uncertain, "avoid in-place operators on views, or clone() the tensor first");
+  alias.value = emit(*alias.view->schema, alias.view->getArguments(current(*alias.parent)), alias.meta);
+  alias.version = memory.version;
+  return alias.value;
+}
+
+void Recorder::write(Alias &alias, int value) {
+  Memory &memory = *alias.memory;
+  if (memory.hasLooseViews && !memory.uncertain)
+    memory.uncertain = "a tensor is read after an in-place write to what reshape, contiguous, flatten or to made of it, "
+                       "which shares its memory for some strides only";
+  if (!alias.parent) {
+    ++memory.version;
+  } else if (auto inverse = memory.uncertain ? std::nullopt : invertView(*alias.view, current(*alias.parent), value,
+                                                                         alias.parent->meta)) {
+    write(*alias.parent, emit(*inverse->schema, inverse->arguments, alias.parent->meta));
+  } else {
+    ++memory.version;
+    if (!memory.uncertain)
+      memory.uncertain = "a tensor is read after an in-place write through a view of it that has no inverse here";
+  }
+  alias.value = value;
+  alias.version = memory.version;
+}
+
+//===----------------------------------------------------------------------------===//
+// Calls
+//===----------------------------------------------------------------------------===//
+
+Recorder::Recorder(Options options) : options(std::move(options)) {}
+
+Recorder::~Recorder() { stop(); }
+
+void Recorder::start() {
+  TORCH_CHECK(!activeRecorder, "this thread is recording a model already");
+  activeRecorder = this;
+  recording = true;
+  c10::impl::tls_set_dispatch_key_included(kRecorderKey, true);
+}
+
+void Recorder::stop() {
+  if (!recording)
+    return;
+  recording = false;
+  activeRecorder = nullptr;
+  c10::impl::tls_set_dispatch_key_included(kRecorderKey, false);
+}
+
+Place Recorder::locate() { return options.locate ? options.locate(*tape) : Place(); }
+
+void Recorder::refuse(std::string reason, std::string remedy) {
+  if (!refusal)
+    refusal = Refusal{std::move(reason), tape->describe(locate()), remedy.empty() ? kKeepOut : std::move(remedy)};
+}
+
+void Recorder::refuseAndThrow(std::string reason, std::string remedy) {
+  refuse(std::move(reason), std::move(remedy));
+  throw RefusedError("pfcn cannot record this model: " + refusal->reason);
+}
+
+void Recorder::handle(const c10::OperatorHandle &op, c10::DispatchKeySet next, torch::jit::Stack &stack) {
+  if (refusal)
+    return op.redispatchBoxed(next, &stack);
+  const Traits &traits = getTraits(op);
+  if (depth > 0) {
+    nestedReadsData |= traits.readsData;
+    nestedIsRandom |= traits.isRandom;
+    return op.redispatchBoxed(next, &stack);
+  }
+  if (traits.name.starts_with("profiler::"))
+    return op.redispatchBoxed(next, &stack);
+  record(op, traits, next, stack);
+}
+
+void Recorder::refuseIfUnsafe(const Traits &traits, at::ArrayRef<IValue> arguments) {
+  const std::string &name = traits.name;
+  if (traits.readsData)
+    refuseAndThrow(name + " makes a Python value or a shape out of a tensor's data",
+                   "compute with the tensor itself (torch.where, masks) instead of its value");
+  if (!traits.returnsTensor && !traits.writes)
+    refuseAndThrow(name + " makes a Python value out of a tensor");
+  if (name == "aten::as_strided")
+    refuseAndThrow("as_strided looks at memory, not at a tensor's elements", "use slicing, view or unfold");
+  if (name == "aten::index")
+    forEachTensor(arguments[1], [&](const at::Tensor &index) {
+      if (index.scalar_type() == at::kBool || index.scalar_type() == at::kByte)
+        refuseAndThrow("indexing by a mask gives a shape that depends on data", "use torch.where or masked_fill");
+    });
+  bool isBatchNorm = name == "aten::batch_norm" || name == "aten::native_batch_norm" || name == "aten::instance_norm";
+  if (isBatchNorm && arguments[5].toBool() && arguments[3].isTensor() && arguments[3].toTensor().defined())
+    refuseAndThrow(name + " in training updates its running statistics", "call model.eval() first");
+}
+
+TapeArgument Recorder::encode(const c10::Argument &formal, const IValue &value) {
+  TapeArgument argument;
+  if (value.isTensor()) {
+    if (!value.toTensor().defined())
+      return argument;
+    argument.kind = TapeArgument::Kind::Tensor;
+    argument.tensors = {current(*lookUp(value.toTensor()))};
+    return argument;
+  }
+  if (value.isList() && holdsTensor(formal.type())) {
+    argument.kind = TapeArgument::Kind::TensorList;
+    for (const IValue &element : value.toListRef())
+      argument.tensors.push_back(element.isTensor() && element.toTensor().defined()
+                                     ? current(*lookUp(element.toTensor()))
+                                     : -1);
+    return argument;
+  }
+  if (value.isGenerator() && value.toGenerator().defined())
+    refuseAndThrow("a random generator of its own", "use torch's default generator");
+  if (value.isObject() || value.isCapsule() || value.isPyObject() || value.isGenericDict() || value.isSymInt())
+    refuseAndThrow("argument '" + formal.name() + "' is a " + value.tagKind() + ", which cannot be replayed");
+  argument.constant = value;
+  if (options.isAbstract && value.isDevice() && value.toDevice().is_meta())
+    argument.constant = at::Device(at::kCPU);
+  return argument;
+}
+
+void Recorder::record(const c10::OperatorHandle &op, const Traits &traits, c10::DispatchKeySet next,
+                      torch::jit::Stack &stack) {
+  const c10::FunctionSchema &schema = *traits.schema;
+  size_t count = schema.arguments().size();
+  std::vector<IValue> arguments(stack.end() - count, stack.end());
+  bool readsTensor = false;
+  for (const IValue &argument : arguments)
+    forEachTensor(argument, [&](const at::Tensor &) { readsTensor = true; });
+  auto run = [&] {
+    ++depth;
+    auto leave = c10::make_scope_exit([&] { --depth; });
+    nestedReadsData = nestedIsRandom = false;
+    op.redispatchBoxed(next, &stack);
+  };
+  if (!traits.returnsTensor && !traits.writes && (!readsTensor || isTypeQuery(traits.name)))
+    return run();
+
+  refuseIfUnsafe(traits, arguments);
+  if (traits.name == "aten::lift_fresh") // a literal, as in torch.tensor([1., 2.])
+    if (const at::Tensor &literal = arguments[0].toTensor(); !aliases.contains(literal.unsafeGetTensorImpl()))
+      addConstant(literal);
+  TapeCall call{&schema, {}, {}, locate()};
+  for (size_t i = 0; i < count; ++i)
+    call.arguments.push_back(encode(schema.arguments()[i], arguments[i]));
+  call.hasEffect = traits.isRandom && !drawsNothing(traits.name, arguments);
+  if (traits.writes) {
+    recordWrites(traits, std::move(call), arguments); // first: a write that is refused must not happen
+    return run();
+  }
+  run();
+  if (nestedReadsData && !traits.name.starts_with("aten::index_put"))
+    refuseAndThrow(traits.name + " looks at a tensor's data to choose what to do");
+  if (!traits.isAten)
+    call.hasEffect |= nestedIsRandom;
+  recordResults(traits, std::move(call), arguments,
+                at::ArrayRef<IValue>(stack).slice(stack.size() - schema.returns().size()));
+}
+
+/// `aten::add_.Tensor` as `aten::add.Tensor`, whose result is what `self` becomes.
+void Recorder::recordWrites(const Traits &traits, TapeCall call, at::ArrayRef<IValue> arguments) {
+  const c10::FunctionSchema &schema = *traits.schema;
+  const std::string &name = traits.name;
+  bool writesSelfOnly = name.ends_with("_") && !name.ends_with("__") && arguments[0].isTensor();
+  for (size_t i = 1; i < schema.arguments().size(); ++i)
+    writesSelfOnly &= !schema.arguments()[i].alias_info() || !schema.arguments()[i].alias_info()->isWrite();
+  std::optional<c10::OperatorHandle> functional;
+  if (writesSelfOnly)
+    functional = c10::Dispatcher::singleton().findSchema({name.substr(0, name.size() - 1), schema.overload_name()});
+  if (!functional || functional->schema().arguments().size() != schema.arguments().size())
+    refuseAndThrow(name + " writes to its arguments and has no form without that here");
+  static const std::unordered_set<std::string> reshapers = {"aten::t_", "aten::transpose_", "aten::squeeze_",
+                                                            "aten::unsqueeze_", "aten::swapdims_", "aten::swapaxes_",
+                                                            "aten::detach_", "aten::as_strided_", "aten::resize_"};
+  if (reshapers.contains(name))
+    refuseAndThrow(name + " changes the shape of a tensor in place", "use the form without the underscore");
+  const at::Tensor &self = arguments[0].toTensor();
+  std::shared_ptr<Alias> alias = lookUp(self);
+  if (alias->memory->isForeign)
+    refuseAndThrow(name + " writes to an input, a parameter or a buffer of the model",
+                   "compute a new tensor instead, or call model.eval() if only training updates it");
+  if (name != "aten::copy_")
+    for (const IValue &argument : arguments.slice(1))
+      forEachTensor(argument, [&](const at::Tensor &other) {
+        if (!other.unsafeGetTensorImpl()->is_wrapped_number() &&
+            c10::promoteTypes(self.scalar_type(), other.scalar_type()) != self.scalar_type())
+          refuseAndThrow(name + " rounds to the element type of the tensor that it writes",
+                         "cast the operand first with to()");
+      });
+  call.schema = &functional->schema();
+  int value = addValue(TapeValue::Kind::Result, alias->meta);
+  call.results = {value};
+  tape->calls.push_back(std::move(call));
+  write(*alias, value);
+}
+
+void Recorder::recordResults(const Traits &traits, TapeCall call, at::ArrayRef<IValue> arguments,
+                             at::ArrayRef<IValue> results) {
+  std::vector<at::Tensor> tensors;
+  size_t known = 0;
+  for (const IValue &result : results) {
+    if (!result.isTensor() && !result.isTensorList())
+      refuseAndThrow(traits.name + " returns something other than tensors");
+    forEachTensor(result, [&](const at::Tensor &tensor) {
+      tensors.push_back(tensor);
+      known += aliases.contains(tensor.unsafeGetTensorImpl());
+    });
+  }
+  if (known == tensors.size())
+    return; // returned its argument, as dropout in eval mode does
+  if (known)
+    refuseAndThrow(traits.name + " returns some of its arguments among new tensors");
+
+  std::vector<std::pair<size_t, std::shared_ptr<Alias>>> sources;
+  for (size_t i = 0; i < arguments.size(); ++i)
+    if (arguments[i].isTensor() && arguments[i].toTensor().defined())
+      sources.emplace_back(i, lookUp(arguments[i].toTensor()));
+  std::vector<std::shared_ptr<Alias>> added;
+  for (const at::Tensor &tensor : tensors) {
+    bool sharesMemory = memories.contains(tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl());
+    call.results.push_back(addValue(TapeValue::Kind::Result, describe(tensor)));
+    added.push_back(add(tensor, call.results.back()));
+    if (!sharesMemory)
+      continue;
+    const std::shared_ptr<Memory> &memory = added.back()->memory;
+    auto source = std::find_if(sources.begin(), sources.end(),
+                               [&](const auto &source) { return source.second->memory == memory; });
+    if (source == sources.end()) {
+      memory->uncertain = "a tensor is read after a write to memory that it shares in a way unknown here";
+      continue;
+    }
+    added.back()->parent = source->second;
+    added.back()->isLoose = isLooseView(traits.name);
+    added.back()->memory->hasLooseViews |= added.back()->isLoose;
+  }
+  std::vector<TensorMeta> metas;
+  for (const auto &alias : added)
+    metas.push_back(alias->meta);
+  for (size_t i = 0; i < added.size(); ++i)
+    if (added[i]->parent) {
+      auto source = std::find_if(sources.begin(), sources.end(),
+                                 [&](const auto &source) { return source.second == added[i]->parent; });
+      added[i]->view = describeView(call, source->first, i, metas);
+      if (!added[i]->view) { // never written through, and not read after another's write
+        added[i]->parent = nullptr;
+        added[i]->memory->uncertain = "a tensor is read after a write to memory that it shares in a way unknown here";
+      }
+    }
+  tape->calls.push_back(std::move(call));
+}
+
+//===----------------------------------------------------------------------------===//
+// The end of the recording
+//===----------------------------------------------------------------------------===//
+
+void Recorder::addOutput(const at::Tensor &tensor) { tape->outputs.push_back(current(*lookUp(tensor))); }
+
+bool Recorder::aliasesForeign(const at::Tensor &tensor) const {
+  auto it = aliases.find(tensor.unsafeGetTensorImpl());
+  return it == aliases.end() || it->second->memory->isForeign;
+}
+
+void Recorder::checkUnwritten() {
+  for (const auto &[tensor, version] : versions)
+    if (!tensor.is_inference() && tensor._version() != version)
+      refuseAndThrow("an input, parameter or buffer was written by code that the recorder cannot see");
+}

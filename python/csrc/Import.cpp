@@ -1,0 +1,164 @@
+//===- Import.cpp - the front ends, for Python -------------------------------------===//
+//
+// The recorder with what only the interpreter knows: which module is being called, and
+// which line of the user's code is running.
+//
+//===----------------------------------------------------------------------------===//
+
+#include "Module.h"
+
+#include "pfcn/Import/Recorder.h"
+
+#include <llvm/Support/raw_ostream.h>
+#include <pybind11/stl.h>
+
+#include <frameobject.h>
+
+namespace py = pybind11;
+using namespace pfcn;
+
+//===----------------------------------------------------------------------------===//
+// Places
+//===----------------------------------------------------------------------------===//
+
+namespace {
+/// Finds the innermost frame of the user's code; what it learns of a code object it keeps.
+class SourceLines {
+public:
+  explicit SourceLines(std::vector<std::string> foreignRoots) : foreignRoots(std::move(foreignRoots)) {}
+
+  void locate(Tape &tape, Place &place) {
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+    while (frame) {
+      PyCodeObject *code = PyFrame_GetCode(frame);
+      int file = getFile(tape, code);
+      Py_DECREF(code);
+      if (file >= 0) {
+        place.file = file;
+        place.line = PyFrame_GetLineNumber(frame);
+        Py_DECREF(frame);
+        return;
+      }
+      PyFrameObject *caller = PyFrame_GetBack(frame);
+      Py_DECREF(frame);
+      frame = caller;
+    }
+  }
+
+private:
+  /// -1 for the code of torch, of pfcn and of the interpreter itself.
+  int getFile(Tape &tape, PyCodeObject *code) {
+    auto [it, isNew] = files.try_emplace(code, -1);
+    if (!isNew)
+      return it->second;
+    kept.push_back(py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject *>(code)));
+    std::string name = py::cast<std::string>(py::handle(code->co_filename));
+    bool isForeign = name.starts_with("<frozen") || name.starts_with("<eval_with_key>");
+    for (const std::string &root : foreignRoots)
+      isForeign |= name.starts_with(root);
+    if (!isForeign)
+      it->second = tape.intern(name);
+    return it->second;
+  }
+
+  std::vector<std::string> foreignRoots;
+  std::unordered_map<PyCodeObject *, int> files;
+  std::vector<py::object> kept; // so that their addresses are not used again
+};
+
+/// A recording of the calling thread, and the modules that it is inside of.
+class PythonRecorder {
+public:
+  PythonRecorder(const std::vector<std::pair<py::object, std::string>> &modules, std::vector<std::string> foreignRoots)
+      : lines(std::move(foreignRoots)), recorder(Recorder::Options{[this](Tape &tape) { return locate(tape); }}) {
+    for (const auto &[module, path] : modules)
+      paths[module.ptr()] = recorder.getTape().intern(path);
+  }
+
+  void enter(py::handle module) {
+    auto it = paths.find(module.ptr());
+    stack.push_back(it == paths.end() ? (stack.empty() ? -1 : stack.back()) : it->second);
+  }
+  void leave() { stack.pop_back(); }
+
+  Recorder &get() { return recorder; }
+
+private:
+  Place locate(Tape &tape) {
+    py::gil_scoped_acquire lock;
+    Place place;
+    place.module = stack.empty() ? -1 : stack.back();
+    lines.locate(tape, place);
+    return place;
+  }
+
+  SourceLines lines;
+  Recorder recorder;
+  std::unordered_map<PyObject *, int> paths;
+  std::vector<int> stack;
+};
+} // namespace
+
+static std::string print(Model &model, bool locations) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  mlir::OpPrintingFlags flags;
+  flags.enableDebugInfo(locations, /*prettyForm=*/false);
+  model.module->print(stream, flags);
+  return text;
+}
+
+static std::vector<std::string> getTensorNames(const Model &model) {
+  std::vector<std::string> names;
+  for (const auto &[name, tensor] : model.tensors)
+    names.push_back(name);
+  return names;
+}
+
+void pfcn::bindImport(py::module_ &module) {
+  py::class_<Model, std::shared_ptr<Model>>(module, "Model", "A model in the pfcn dialect, and its tensors by name.")
+      .def("text", &print, py::arg("locations") = false, "The module as MLIR.")
+      .def_property_readonly("tensor_names", &getTensorNames)
+      .def_property_readonly("tensors", [](const Model &model) { return model.tensors; });
+
+  py::class_<Tape, std::shared_ptr<Tape>>(module, "Tape", "The dispatcher calls of one forward.")
+      .def_property_readonly("key", &Tape::getKey)
+      .def("__len__", [](const Tape &tape) { return tape.calls.size(); })
+      .def_property_readonly("calls", [](const Tape &tape) {
+        std::vector<std::pair<std::string, std::string>> calls;
+        for (const TapeCall &call : tape.calls)
+          calls.emplace_back(call.getName(), tape.describe(call.place));
+        return calls;
+      }, "(operator, place) of each call.")
+      .def("build", &buildModel, "The tape in the pfcn dialect.");
+  module.def("unify", [](const Tape &a, const Tape &b) -> std::shared_ptr<Tape> {
+    std::optional<Tape> joined = unify(a, b);
+    return joined ? std::make_shared<Tape>(std::move(*joined)) : nullptr;
+  });
+  module.def("matches", &matches);
+
+  py::class_<PythonRecorder>(module, "Recorder")
+      .def(py::init<const std::vector<std::pair<py::object, std::string>> &, std::vector<std::string>>())
+      .def("add_input", [](PythonRecorder &self, const at::Tensor &tensor) { self.get().addInput(tensor); })
+      .def("add_leaf", [](PythonRecorder &self, const std::string &name,
+                          const at::Tensor &tensor) { self.get().addLeaf(name, tensor, tensor); })
+      .def("start", [](PythonRecorder &self) { self.get().start(); })
+      .def("stop", [](PythonRecorder &self) { self.get().stop(); })
+      .def("enter", &PythonRecorder::enter)
+      .def("leave", &PythonRecorder::leave)
+      .def("refuse", [](PythonRecorder &self, std::string reason, std::string remedy) {
+        self.get().refuse(std::move(reason), std::move(remedy));
+      })
+      .def_property_readonly("refusal", [](PythonRecorder &self) -> py::object {
+        const std::optional<Refusal> &refusal = self.get().getRefusal();
+        if (!refusal)
+          return py::none();
+        return py::make_tuple(refusal->reason, refusal->where, refusal->remedy);
+      })
+      .def("add_output", [](PythonRecorder &self, const at::Tensor &tensor) {
+        self.get().addOutput(tensor);
+        return self.get().aliasesForeign(tensor);
+      }, "Whether the output shares memory with an input, a parameter or a buffer.")
+      .def("check_unwritten", [](PythonRecorder &self) { self.get().checkUnwritten(); })
+      .def_property_readonly("tape", [](PythonRecorder &self) { return self.get().getSharedTape(); });
+}

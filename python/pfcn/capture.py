@@ -1,0 +1,348 @@
+"""Records one forward of a model as eager runs it.
+
+A recording is exact for the shapes, dtypes, constants and modes that it was made with. What
+depends on a size shows up as a different recording at another size; see `unify` and `matches`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from . import _C
+from .errors import CaptureError
+
+__all__ = ["Capture", "CaptureError", "TreeSpec", "matches", "record", "unify"]
+
+_CONSTANTS = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device,
+              torch.layout, torch.memory_format, type(...))  # fmt: skip
+_TENSOR = object()  # stands for a tensor among the leaves of a `TreeSpec`
+
+
+@dataclass(frozen=True)
+class TreeSpec:
+    """A nest of lists, tuples and dicts whose leaves are tensors and constants."""
+
+    tree: pytree.TreeSpec
+    leaves: tuple[Any, ...]  # constants; `_TENSOR` where a tensor stands
+
+    @classmethod
+    def of(cls, nest: Any, what: str) -> tuple[list[torch.Tensor], TreeSpec]:
+        """The tensors of a nest, in order, and its spec."""
+        leaves, tree = pytree.tree_flatten(nest)
+        for leaf in leaves:
+            if not isinstance(leaf, torch.Tensor) and not isinstance(leaf, _CONSTANTS):
+                raise CaptureError(
+                    f"{what} contains a {type(leaf).__name__}",
+                    remedy="use tensors, numbers, strings, None, and lists, tuples or dicts of"
+                    " them, or register the class with torch.utils._pytree",
+                )
+        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        kept = (_TENSOR if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves)
+        return tensors, cls(tree, tuple(kept))
+
+    def unflatten(self, tensors: Iterable[torch.Tensor]) -> Any:
+        """The nest with the given tensors."""
+        tensors = iter(tensors)
+        leaves = [next(tensors) if leaf is _TENSOR else leaf for leaf in self.leaves]
+        return pytree.tree_unflatten(leaves, self.tree)
+
+    def key(self) -> tuple:
+        """Hashable; tells 1, 1.0 and True apart."""
+        return (self.tree, tuple((type(leaf), repr(leaf)) for leaf in self.leaves
+                                 if leaf is not _TENSOR), len(self.leaves),
+                tuple(i for i, leaf in enumerate(self.leaves) if leaf is _TENSOR))  # fmt: skip
+
+
+@dataclass
+class Capture:
+    """One forward, recorded."""
+
+    tape: _C.Tape
+    inputs: list[torch.Tensor]  # in the order of the function's arguments
+    in_spec: TreeSpec  # of (args, kwargs)
+    out_spec: TreeSpec
+    # Of each tensor result: whether it shares memory with an input, a parameter or a buffer, and
+    # the strides that eager gave it.
+    aliases_foreign: list[bool] = field(default_factory=list)
+    out_strides: list[tuple[int, ...]] = field(default_factory=list)
+
+    @cached_property
+    def model(self) -> _C.Model:
+        """The recording in the pfcn dialect."""
+        return self.tape.build()
+
+    @cached_property
+    def tape_key(self) -> tuple:
+        """Equal for recordings that compute the same."""
+        return (self.tape.key, self.in_spec.key(), self.out_spec.key())
+
+
+def unify(a: Capture, b: Capture) -> Capture | None:
+    """A recording with `?` for the sizes in which two recordings differ, None if they differ in
+    more than sizes that follow from the inputs'."""
+    if a.in_spec.key() != b.in_spec.key() or a.out_spec.key() != b.out_spec.key():
+        return None
+    tape = _C.unify(a.tape, b.tape)
+    if tape is None:
+        return None
+    return Capture(tape, a.inputs, a.in_spec, a.out_spec, a.aliases_foreign, a.out_strides)
+
+
+def matches(general: Capture, capture: Capture) -> bool:
+    """Whether the general recording computes what `capture` recorded."""
+    return (
+        general.in_spec.key() == capture.in_spec.key()
+        and general.out_spec.key() == capture.out_spec.key()
+        and general.aliases_foreign == capture.aliases_foreign
+        and _C.matches(general.tape, capture.tape)
+    )
+
+
+def record(model: nn.Module, args: Sequence[Any] = (), kwargs: dict | None = None) -> Capture:
+    """Runs the model once on the given inputs and records it.
+
+    Modes (training, grad) are the caller's. Buffers, random state and gradients are left as they
+    were. Raises `CaptureError` where the model does what a recording cannot repeat; an error of the
+    model itself passes through.
+    """
+    inputs, in_spec = TreeSpec.of((tuple(args), dict(kwargs or {})), "the input")
+    _check_modes()
+    leaves = _named_tensors(model)
+    inputs = _distinct(inputs, {id(tensor) for _, tensor in leaves})
+    args, kwargs = in_spec.unflatten(inputs)
+
+    recorder = _C.Recorder(
+        [(module, path) for path, module in model.named_modules()], _FOREIGN_ROOTS
+    )
+    with _refusals(recorder):
+        for tensor in inputs:
+            _check_plain(tensor, "an input")
+            recorder.add_input(tensor)
+        for name, tensor in leaves:
+            _check_plain(tensor, name)
+            recorder.add_leaf(name, tensor)
+    outputs = _run(recorder, model, args, kwargs)
+    tensors, out_spec = TreeSpec.of(outputs, "the result")
+    with _refusals(recorder):
+        recorder.check_unwritten()
+        aliases = [recorder.add_output(tensor) for tensor in tensors]
+    strides = [tensor.stride() for tensor in tensors]
+    return Capture(recorder.tape, inputs, in_spec, out_spec, aliases, strides)
+
+
+# Frames of these are not the user's.
+_FOREIGN_ROOTS = [os.path.dirname(torch.__file__), __file__, contextlib.__file__]
+
+
+def _run(recorder: _C.Recorder, model: nn.Module, args: tuple, kwargs: dict) -> Any:
+    """The forward under the recorder."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_refusals(recorder))
+        stack.enter_context(_random_state_kept())
+        stack.enter_context(_attributes_kept(recorder, model))
+        stack.enter_context(_no_attention_fast_path())
+        stack.enter_context(_calls_watched(recorder))
+        stack.enter_context(_Escapes(recorder))
+        recorder.start()
+        stack.callback(recorder.stop)
+        return model(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _refusals(recorder: _C.Recorder) -> Iterator[None]:
+    """Says what was refused, whatever the model made of the error."""
+    try:
+        yield
+    except Exception:
+        if recorder.refusal is None:
+            raise
+    if recorder.refusal is not None:
+        raise CaptureError(*recorder.refusal)
+
+
+def _check_modes() -> None:
+    for device in ("cpu", "cuda"):
+        if torch.is_autocast_enabled(device):
+            raise CaptureError("autocast is on", remedy="cast the model and its inputs instead")
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise CaptureError("a transform of torch.func is running", remedy="compile outside of it")
+    if torch._C._len_torch_dispatch_stack() > 0:
+        raise CaptureError("a TorchDispatchMode is active", remedy="compile outside of it")
+
+
+def _check_plain(tensor: torch.Tensor, what: str) -> None:
+    if type(tensor) not in (torch.Tensor, nn.Parameter, nn.Buffer) and not isinstance(
+        tensor, nn.Parameter
+    ):
+        raise CaptureError(
+            f"{what} is of the tensor subclass {type(tensor).__name__}", remedy="use plain tensors"
+        )
+
+
+def _named_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Parameters and buffers, shared ones once."""
+    return [*model.named_parameters(), *model.named_buffers()]
+
+
+def _distinct(inputs: list[torch.Tensor], taken: set[int]) -> list[torch.Tensor]:
+    """The inputs, a tensor that is there twice (or is a parameter) replaced by a view of it: the
+    next call may pass two."""
+    distinct = []
+    for tensor in inputs:
+        distinct.append(tensor.view_as(tensor) if id(tensor) in taken else tensor)
+        taken.add(id(tensor))
+    return distinct
+
+
+# --- What the dispatcher does not show -----------------------------------------------------------
+
+_AS_DATA = "makes Python data out of a tensor"
+_AS_MEMORY = "hands out the memory of a tensor"
+_KEEP_TENSORS = "compute with the tensor itself, or keep this part of the model in eager"
+_REFUSED = {
+    torch.Tensor.tolist: _AS_DATA,
+    torch.Tensor.item: _AS_DATA,
+    torch.Tensor.__bool__: _AS_DATA,
+    torch.Tensor.__int__: _AS_DATA,
+    torch.Tensor.__float__: _AS_DATA,
+    torch.Tensor.__complex__: _AS_DATA,
+    torch.Tensor.__index__: _AS_DATA,
+    torch.Tensor.__contains__: _AS_DATA,
+    torch.Tensor.__format__: _AS_DATA,
+    torch.Tensor.__repr__: _AS_DATA,
+    torch.Tensor.__reduce_ex__: _AS_DATA,
+    torch.Tensor.__deepcopy__: _AS_DATA,
+    torch.Tensor.numpy: _AS_MEMORY,
+    torch.Tensor.__array__: _AS_MEMORY,
+    torch.Tensor.__dlpack__: _AS_MEMORY,
+    torch.Tensor.data_ptr: _AS_MEMORY,
+    torch.Tensor.untyped_storage: _AS_MEMORY,
+    torch.Tensor.storage: _AS_MEMORY,
+    torch.Tensor.data.__set__: "replaces the data of a tensor",
+    torch.Tensor.grad.__get__: "reads a gradient",
+    torch.Tensor.backward: "runs a backward pass",
+    torch.autograd.grad: "runs a backward pass",
+    torch.autograd.backward: "runs a backward pass",
+    torch.Tensor.register_hook: "registers a hook on a tensor",
+}
+
+
+class _Escapes(TorchFunctionMode):
+    """Refuses what makes something other than tensors of a tensor."""
+
+    def __init__(self, recorder: _C.Recorder):
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        reason = _REFUSED.get(func)
+        if reason is not None and self.recorder.refusal is None:
+            name = getattr(func, "__name__", str(func))
+            self.recorder.refuse(f"{name} {reason}", _KEEP_TENSORS)
+            raise CaptureError(*self.recorder.refusal)
+        return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def _calls_watched(recorder: _C.Recorder) -> Iterator[None]:
+    """Tells the recorder which module is being called, and refuses autograd functions where their
+    own backward would be lost."""
+    thread = _thread()
+    call, apply = nn.Module.__call__, torch.autograd.Function.__dict__["apply"]
+    enter, leave = recorder.enter, recorder.leave
+
+    def watched_call(module, *args, **kwargs):
+        if _thread() != thread:
+            return call(module, *args, **kwargs)
+        enter(module)
+        try:
+            return call(module, *args, **kwargs)
+        finally:
+            leave()
+
+    def watched_apply(cls, *args, **kwargs):
+        needs_grad = torch.is_grad_enabled() and any(
+            isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args
+        )
+        if needs_grad and _thread() == thread and recorder.refusal is None:
+            recorder.refuse(
+                f"{cls.__name__} is an autograd.Function with a backward of its own",
+                "call the model under torch.no_grad()",
+            )
+            raise CaptureError(*recorder.refusal)
+        return apply.__get__(None, cls)(*args, **kwargs)
+
+    nn.Module.__call__ = watched_call
+    torch.autograd.Function.apply = classmethod(watched_apply)
+    try:
+        yield
+    finally:
+        nn.Module.__call__ = call
+        torch.autograd.Function.apply = apply
+
+
+def _thread() -> int:
+    import threading
+
+    return threading.get_ident()
+
+
+@contextlib.contextmanager
+def _random_state_kept() -> Iterator[None]:
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+@contextlib.contextmanager
+def _no_attention_fast_path() -> Iterator[None]:
+    """The fast path of nn.MultiheadAttention reads weights in ways of its own."""
+    was_enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_enabled)
+
+
+@contextlib.contextmanager
+def _attributes_kept(recorder: _C.Recorder, model: nn.Module) -> Iterator[None]:
+    """Refuses a forward that leaves something behind in its modules, and takes it back."""
+    tables = []
+    for path, module in model.named_modules():
+        for table in (module.__dict__, module._buffers, module._parameters, module._modules):
+            tables.append((path, table, dict(table)))
+    try:
+        yield
+    finally:
+        for path, table, before in tables:
+            if table.keys() == before.keys() and all(
+                map(_is_same, table.values(), before.values())
+            ):
+                continue
+            changed = [
+                key
+                for key in {*table, *before}
+                if key not in table or key not in before or not _is_same(table[key], before[key])
+            ]
+            table.clear()
+            table.update(before)
+            name = f"{path}.{min(changed)}" if path else min(changed)
+            recorder.refuse(
+                f"forward changes the attribute {name}, which a replay would not",
+                "return the value instead, or keep this part of the model in eager",
+            )
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    return a is b

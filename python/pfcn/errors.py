@@ -1,0 +1,26 @@
+"""The exceptions of pfcn, all under `Error`. None prints the contents of a tensor."""
+
+from __future__ import annotations
+
+
+class Error(Exception):
+    """What pfcn raises."""
+
+
+class CaptureError(Error):
+    """A model that cannot be recorded. It still runs in eager.
+
+    reason: what it does that a recording cannot repeat
+    where: the module's path and the line of the user's code, as far as known
+    remedy: what to change
+    """
+
+    def __init__(self, reason: str, where: str = "", remedy: str = ""):
+        self.reason, self.where, self.remedy = reason, where, remedy
+        place = f" in {where}" if where else ""
+        advice = f"\n  remedy: {remedy}" if remedy else ""
+        super().__init__(f"cannot capture the model: {reason}{place}{advice}")
+
+
+class ImportError_(Error):
+    """A file or ScriptModule that cannot be imported."""
