@@ -26,12 +26,12 @@ void KernelEmitter::emitCopy(const Buffer &from, Value value, const Buffer &to) 
 
 /// The buffer of a value as fresh scratch, where it is not that already.
 Buffer KernelEmitter::makeContiguous(Value value) {
-  Buffer copy = allocate(value);
   const Buffer &buffer = buffers[value];
-  bool same = !buffer.splat && buffer.isVector == copy.isVector && isConstantIntValue(buffer.offset, 0) &&
-              llvm::equal(buffer.strides, copy.strides);
-  if (same)
+  int64_t elements;
+  if (!buffer.splat && buffer.isVector == hasLanes(value) && isConstantIntValue(buffer.offset, 0) &&
+      llvm::equal(buffer.strides, getScratchStrides(value, elements)))
     return buffer;
+  Buffer copy = allocate(value);
   emitCopy(buffer, value, copy);
   return copy;
 }

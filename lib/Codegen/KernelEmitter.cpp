@@ -237,28 +237,41 @@ SmallVector<OpFoldResult> KernelEmitter::getIndices(Value value, ArrayRef<OpFold
   return indices;
 }
 
+/// Row-major strides of what one point of the outer loops has of a value, and how many elements that is.
+SmallVector<OpFoldResult> KernelEmitter::getScratchStrides(Value value, int64_t &elements) {
+  SmallVector<OpFoldResult> strides;
+  elements = 1;
+  int64_t unit = hasLanes(value) ? schedule.lanes : 1;
+  auto shape = cast<RankedTensorType>(value.getType()).getShape();
+  for (int64_t dim = shape.size() - 1; dim >= 0; --dim) {
+    bool outer = schedule.isOuter(dims.getClass(value, dim));
+    strides.insert(strides.begin(), builder.constant(outer ? 0 : elements * unit));
+    if (outer)
+      continue;
+    if (ShapedType::isDynamic(shape[dim]))
+      failure = "a dynamic dimension is not shared by the whole body";
+    elements *= std::max<int64_t>(shape[dim], 1);
+  }
+  return strides;
+}
+
 /// Scratch for what one point of the outer loops has of a value.
 Buffer KernelEmitter::allocate(Value value) {
   Buffer buffer;
+  int64_t elements;
   buffer.isVector = hasLanes(value);
   buffer.offset = builder.constant(0);
+  buffer.strides = getScratchStrides(value, elements);
   Type element = cast<RankedTensorType>(value.getType()).getElementType();
-  int64_t stride = buffer.isVector ? schedule.lanes : 1;
-  SmallVector<int64_t> shape(cast<RankedTensorType>(value.getType()).getShape());
-  for (int64_t dim = shape.size() - 1; dim >= 0; --dim) {
-    bool outer = schedule.isOuter(dims.getClass(value, dim));
-    buffer.strides.insert(buffer.strides.begin(), builder.constant(outer ? 0 : stride));
-    if (!outer)
-      stride *= shape[dim];
-  }
-  scratchBytes += stride * std::max<int64_t>(1, element.getIntOrFloatBitWidth() / 8);
-  if (scratchBytes > options.maxScratch || stride <= 0) {
+  scratchBytes += elements * (buffer.isVector ? schedule.lanes : 1) *
+                  std::max<int64_t>(1, element.getIntOrFloatBitWidth() / 8);
+  if (scratchBytes > options.maxScratch)
     failure = "a tile needs more than " + std::to_string(options.maxScratch) + " bytes of scratch";
-    stride = schedule.lanes;
-  }
+  if (!failure.empty())
+    elements = 1;
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToStart(&function.front());
-  buffer.memory = builder.allocate(element, stride / (buffer.isVector ? schedule.lanes : 1), buffer.isVector);
+  buffer.memory = builder.allocate(element, elements, buffer.isVector);
   return buffer;
 }
 

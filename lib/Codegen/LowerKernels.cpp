@@ -30,8 +30,8 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
     for (KernelOp kernel : kernels) {
       std::string reason;
       if (failed(lower(kernel, reason)))
-        remark::missed(kernel.getLoc(), remark::RemarkOpts::name("not-lowered").category("pfcn.lowering"))
-            << kernel.getName().str() << " runs op by op: " << reason;
+        remark::missed(kernel.getLoc(), remark::RemarkOpts::name("LowerKernels").category("pfcn.lowering"))
+            << remark::reason("{0}", reason) << remark::metric("kernel", kernel.getName());
     }
   }
 

@@ -41,15 +41,23 @@ static bool isWalkable(KernelOp kernel, const ParallelDims &dims, int cls) {
          llvm::none_of(body, [&](Operation &op) { return llvm::any_of(op.getResults(), twice); });
 }
 
-/// The dimensions of the first result in their order, the innermost left to the ops: that is where a
-/// contraction blocks its accumulators. If it is all there is, it is taken.
+/// Whether parameters have the dimension: output features, say, in contrast to the batch.
+static bool isFeature(KernelOp kernel, const ParallelDims &dims, int cls) {
+  return llvm::any_of(llvm::zip(kernel.getInputs(), kernel.getBodyBlock()->getArguments()), [&](auto pair) {
+    Operation *leaf = std::get<0>(pair).getDefiningOp();
+    return isa_and_nonnull<ParameterStackOp, ParameterOp>(leaf) && countDims(std::get<1>(pair), dims, cls) != 0;
+  });
+}
+
+/// The dimensions of the first result in their order. The innermost is left to the ops, for that is where a
+/// contraction blocks its accumulators; where it is the batch, there is no contraction's dimension left.
 static SmallVector<int> collectOuterClasses(KernelOp kernel, const ParallelDims &dims, int instanceClass) {
   SmallVector<int> classes;
   Value first = kernel.getYielded().front();
   int64_t rank = cast<RankedTensorType>(first.getType()).getRank();
   for (int64_t dim = 1; dim < rank; ++dim) {
     int cls = dims.getClass(first, dim);
-    bool wanted = dim < rank - 1 || ShapedType::isDynamic(dims.getSize(cls)) || classes.empty();
+    bool wanted = dim < rank - 1 || ShapedType::isDynamic(dims.getSize(cls)) || !isFeature(kernel, dims, cls);
     if (wanted && dims.getSize(cls) != 1 && cls != instanceClass && !llvm::is_contained(classes, cls) &&
         isWalkable(kernel, dims, cls))
       classes.push_back(cls);

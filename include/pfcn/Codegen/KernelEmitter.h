@@ -52,6 +52,7 @@ private:
   int getLevel(Operation *op);
   SmallVector<int64_t> getInnerShape(Value value);
   SmallVector<OpFoldResult> getIndices(Value value, ArrayRef<OpFoldResult> inner);
+  SmallVector<OpFoldResult> getScratchStrides(Value value, int64_t &elements);
   Buffer allocate(Value value);
 
   // The loops.

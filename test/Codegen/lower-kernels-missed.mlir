@@ -1,0 +1,53 @@
+// RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-cpu --remarks-filter="pfcn.*" 2>&1 | FileCheck %s
+
+// An op that mixes instances cannot be cut into tiles of them. (Batching never makes such a body.)
+
+// CHECK: Reason="an op of the body mixes instances", kernel=bad_sum
+// CHECK: pfcn.kernel "bad_sum"
+func.func @mixes(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
+  %init = pfcn.empty : tensor<4x8xf32>
+  %y = pfcn.kernel "bad_sum" count 4 ins(%x : tensor<4x8xf32>) [#pfcn.access<select dim 0>]
+    outs(%init : tensor<4x8xf32>) [#pfcn.access<select dim 0>] {
+  ^bb0(%a: tensor<4x8xf32>):
+    %0 = pfcn.sum %a dims [0] {keepdim = true} : tensor<4x8xf32> -> tensor<1x8xf32>
+    %1 = pfcn.add %a, %0 : tensor<4x8xf32>, tensor<1x8xf32> -> tensor<4x8xf32>
+    pfcn.yield %1 : tensor<4x8xf32>
+  } -> tensor<4x8xf32>
+  return %y : tensor<4x8xf32>
+}
+
+// -----
+
+// A batch that is reduced would need scratch of unknown size.
+
+// CHECK: Reason="a dynamic dimension is not shared by the whole body", kernel=batch_mean
+// CHECK: pfcn.kernel "batch_mean"
+func.func @reduces_batch(%x: tensor<4x?xf32>) -> tensor<4xf32> {
+  %init = pfcn.empty : tensor<4xf32>
+  %y = pfcn.kernel "batch_mean" count 4 ins(%x : tensor<4x?xf32>) [#pfcn.access<select dim 0>]
+    outs(%init : tensor<4xf32>) [#pfcn.access<select dim 0>] {
+  ^bb0(%a: tensor<4x?xf32>):
+    %0 = pfcn.sum %a dims [1] : tensor<4x?xf32> -> tensor<4xf32>
+    pfcn.yield %0 : tensor<4xf32>
+  } -> tensor<4xf32>
+  return %y : tensor<4xf32>
+}
+
+// -----
+
+// A tile of 16 layers of 256 x 256 would not fit near memory; the batch of one leaves no other choice.
+
+// CHECK: Reason="a tile needs {{[0-9]+}} bytes of scratch, more than 262144", kernel=wide
+// CHECK: pfcn.kernel "wide"
+func.func @wide(%x: tensor<1x256xf32>) -> tensor<16x1x256xf32> {
+  %w = pfcn.parameter_stack ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15"]
+    : tensor<16x256x256xf32>
+  %init = pfcn.empty : tensor<16x1x256xf32>
+  %y = pfcn.kernel "wide" count 16 ins(%x, %w : tensor<1x256xf32>, tensor<16x256x256xf32>)
+    [#pfcn.access<shared>, #pfcn.access<select dim 0>] outs(%init : tensor<16x1x256xf32>) [#pfcn.access<select dim 0>] {
+  ^bb0(%a: tensor<1x256xf32>, %v: tensor<16x256x256xf32>):
+    %0 = pfcn.batch_matmul %a, %v {transpose_rhs} : tensor<1x256xf32>, tensor<16x256x256xf32> -> tensor<16x1x256xf32>
+    pfcn.yield %0 : tensor<16x1x256xf32>
+  } -> tensor<16x1x256xf32>
+  return %y : tensor<16x1x256xf32>
+}
