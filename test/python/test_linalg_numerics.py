@@ -87,7 +87,7 @@ class Case:
     def arguments(self) -> list[torch.Tensor]:
         generator = torch.Generator().manual_seed(SEED)
         tensors = []
-        for spec in self.inputs:
+        for i, spec in enumerate(self.inputs):
             *sizes, element = spec.split("x")
             shape = [int(size.rstrip("?")) for size in sizes]
             dtype = DTYPES[element]
@@ -97,23 +97,15 @@ class Case:
                 tensors.append(torch.randint(-9, 10, shape, generator=generator).to(dtype))
             else:
                 tensor = torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-                tensors.append(self.with_specials(tensor) if self.special else tensor)
+                tensors.append(self.with_specials(tensor, 3 * i) if self.special else tensor)
         return tensors
 
     @staticmethod
-    def with_specials(tensor: torch.Tensor) -> torch.Tensor:
-        values = [
-            float("nan"),
-            float("inf"),
-            -float("inf"),
-            0.0,
-            -0.0,
-            1.0,
-            -1.0,
-            30.0,
-            -30.0,
-            1e-6,
-        ]
+    def with_specials(tensor: torch.Tensor, shift: int) -> torch.Tensor:
+        """Operands differ in `shift`, so that NaN and Inf meet numbers too."""
+        inf = float("inf")
+        values = [float("nan"), inf, -inf, 0.0, -0.0, 1.0, -1.0, 30.0, -30.0, 1e-6]
+        values = values[shift:] + values[:shift]
         flat = tensor.flatten()
         count = min(len(values), flat.numel())
         flat[:count] = torch.tensor(values[:count], dtype=tensor.dtype)
@@ -133,7 +125,7 @@ FLOATS = ("f32", "f64", "f16", "bf16")
 
 
 def add(name, op, inputs, result, reference, *, dtypes=FLOATS, special=False, tolerance=None):
-    """One case per element type. `@` in a type is the element type; the default is to end with it."""
+    """One case per element type, which stands for `@`."""
     for dtype in dtypes:
 
         def typed(spec, dtype=dtype):
