@@ -268,7 +268,7 @@ static OpFoldResult add(Lowering &lowering, OpFoldResult a, OpFoldResult b) {
     return lowering.getIndexAttr(*x + *y);
   Value left = getValueOrCreateConstantIndexOp(lowering, lowering.getLoc(), a);
   Value right = getValueOrCreateConstantIndexOp(lowering, lowering.getLoc(), b);
-  return arith::AddIOp::create(lowering, left, right).getResult();
+  return lowering.createOrFold<arith::AddIOp>(left, right);
 }
 
 static FailureOr<Value> lowerCat(Lowering &lowering, CatOp op) {
