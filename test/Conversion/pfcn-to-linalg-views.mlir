@@ -54,9 +54,11 @@ func.func @unknown(%x: tensor<?xf32>) -> tensor<4x2xf32> {
 
 // CHECK-LABEL: func.func @no_elements
 // CHECK: pfcn.reshape
-func.func @no_elements(%x: tensor<0x4xf32>) -> tensor<2x0xf32> {
+// CHECK: pfcn.slice
+func.func @no_elements(%x: tensor<0x4xf32>, %y: tensor<3xf32>) -> (tensor<2x0xf32>, tensor<0xf32>) {
   %0 = pfcn.reshape %x : tensor<0x4xf32> to tensor<2x0xf32>
-  return %0 : tensor<2x0xf32>
+  %1 = pfcn.slice %y dim 0 from 3 to 3 : tensor<3xf32> -> tensor<0xf32>
+  return %0, %1 : tensor<2x0xf32>, tensor<0xf32>
 }
 
 // CHECK-LABEL: func.func @squeeze

@@ -41,9 +41,13 @@ static FailureOr<Value> lowerConstant(Lowering &lowering, ConstantOp op) {
 }
 
 static FailureOr<Value> lower(Lowering &lowering, Operation *op) {
-  for (Type type : llvm::concat<const Type>(op->getOperandTypes(), op->getResultTypes()))
+  for (Type type : llvm::concat<const Type>(op->getOperandTypes(), op->getResultTypes())) {
+    // Slices of them are out of bounds for tensor.extract_slice, and extremes of them are an error in torch.
+    if (llvm::is_contained(cast<RankedTensorType>(type).getShape(), 0))
+      return lowering.decline("it has a tensor without elements");
     if (!isSupported(getElementTypeOrSelf(type)))
       return lowering.decline(llvm::formatv("no lowering for elements of type {0}", getElementTypeOrSelf(type)).str());
+  }
   return TypeSwitch<Operation *, FailureOr<Value>>(op)
       .Case([&](ConstantOp constant) { return lowerConstant(lowering, constant); })
       .Case<LinearOp, MatmulOp, AddmmOp, BatchMatmulOp>([&](auto) { return lowerContraction(lowering, op); })

@@ -185,8 +185,6 @@ static FailureOr<Value> lowerReshape(Lowering &lowering, ReshapeOp op) {
   RankedTensorType from = ranked(op.getInput()), to = ranked(op.getResult());
   if (from == to)
     return op.getInput();
-  if (llvm::is_contained(from.getShape(), 0) || llvm::is_contained(to.getShape(), 0))
-    return lowering.decline("it reshapes a tensor without elements");
   std::optional<SmallVector<Match>> matches = matchShapes(from.getShape(), to.getShape());
   if (!matches)
     return lowering.decline("the dynamic dimensions of the result do not follow from those of the input");
