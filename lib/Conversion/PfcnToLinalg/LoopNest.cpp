@@ -74,9 +74,8 @@ FailureOr<Value> LoopNest::makeEmpty(Type elementType) {
 }
 
 Value LoopNest::build(Value init, Payload payload) {
-  auto written = llvm::map_to_vector(llvm::seq(parallelCount), [&](unsigned loop) {
-    return lowering.getAffineDimExpr(loop);
-  });
+  auto written =
+      llvm::map_to_vector(llvm::seq(parallelCount), [&](unsigned loop) { return lowering.getAffineDimExpr(loop); });
   SmallVector<AffineMap> allMaps(maps);
   allMaps.push_back(AffineMap::get(sizes.size(), 0, written, lowering.getContext()));
   SmallVector<utils::IteratorType> iterators(sizes.size(), utils::IteratorType::reduction);

@@ -14,7 +14,7 @@
 using namespace mlir;
 using namespace mlir::pfcn;
 
-static constexpr double kSqrtHalf = 0.70710678118654752440;    // 1 / sqrt(2)
+static constexpr double kSqrtHalf = 0.70710678118654752440;      // 1 / sqrt(2)
 static constexpr double kSqrtTwoOverPi = 0.79788456080286535588; // sqrt(2 / pi)
 
 //===----------------------------------------------------------------------------===//
@@ -163,9 +163,7 @@ static Num buildFormula(Operation *op, ArrayRef<Num> x) {
       .Case([&](SoftplusOp op) { return buildSoftplus(op, x[0]); })
       .Case([&](GeluOp op) { return buildGelu(op, x[0]); })
       .Case([&](ClampOp op) { return buildClamp(op, x[0]); })
-      .Case([&](CastOp op) {
-        return x[0].with(buildCast(*x[0].builder, x[0], getElementTypeOrSelf(op.getType())));
-      })
+      .Case([&](CastOp op) { return x[0].with(buildCast(*x[0].builder, x[0], getElementTypeOrSelf(op.getType()))); })
       .Case([&](AddOp) { return x[0] + x[1]; })
       .Case([&](SubOp) { return x[0] - x[1]; })
       .Case([&](MulOp) { return x[0] * x[1]; })

@@ -122,7 +122,8 @@ static FailureOr<Value> mapOver(Lowering &lowering, Value input, ArrayRef<std::p
   return nest.map(elementType, [&](ImplicitLocOpBuilder &builder, ValueRange elements) {
     SmallVector<Num> operands;
     for (Value element : elements)
-      operands.push_back({&builder, isa<FloatType>(computeType) ? convertFloat(builder, element, computeType) : element});
+      operands.push_back(
+          {&builder, isa<FloatType>(computeType) ? convertFloat(builder, element, computeType) : element});
     Num result = formula(operands);
     return isa<FloatType>(elementType) ? convertFloat(builder, result.value, elementType) : result.value;
   });
@@ -172,8 +173,8 @@ static FailureOr<Value> lowerSoftmax(Lowering &lowering, Value input, int64_t di
   auto shift = [](ArrayRef<Num> x) { return x[0] - x[1]; };
   auto shiftedExp = [](ArrayRef<Num> x) { return exp(x[0] - x[1]); };
   FailureOr<Value> exponentials = mapOver(lowering, input, {{*largest, kept}}, computeType, shiftedExp);
-  FailureOr<Value> sum = failed(exponentials) ? exponentials
-                                              : reduce(lowering, *exponentials, dim, Combiner::Sum, computeType);
+  FailureOr<Value> sum =
+      failed(exponentials) ? exponentials : reduce(lowering, *exponentials, dim, Combiner::Sum, computeType);
   if (failed(sum))
     return failure();
   if (!isLog)
@@ -204,8 +205,7 @@ static FailureOr<Value> lowerLayerNorm(Lowering &lowering, LayerNormOp op) {
   FailureOr<Value> mean = mapOver(lowering, *sum, {}, computeType, [&](ArrayRef<Num> x) { return count.divide(x[0]); });
   FailureOr<Value> centered =
       mapOver(lowering, input, {{*mean, kept}}, computeType, [](ArrayRef<Num> x) { return x[0] - x[1]; });
-  FailureOr<Value> squares =
-      mapOver(lowering, *centered, {}, computeType, [](ArrayRef<Num> x) { return x[0] * x[0]; });
+  FailureOr<Value> squares = mapOver(lowering, *centered, {}, computeType, [](ArrayRef<Num> x) { return x[0] * x[0]; });
   FailureOr<Value> squareSum = reduce(lowering, *squares, dims, Combiner::Sum, computeType);
   if (failed(squareSum))
     return failure();

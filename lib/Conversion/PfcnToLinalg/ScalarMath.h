@@ -46,9 +46,7 @@ inline Num operator-(Num a, Num b) { return a.apply<arith::SubFOp, arith::SubIOp
 inline Num operator*(Num a, Num b) { return a.apply<arith::MulFOp, arith::MulIOp, arith::AndIOp>(b); }
 /// Of floating-point numbers only.
 inline Num operator/(Num a, Num b) { return a.with(arith::DivFOp::create(*a.builder, a.value, b.value)); }
-inline Num operator-(Num a) {
-  return a.isFloat() ? a.apply<arith::NegFOp>() : a.constant(0) - a;
-}
+inline Num operator-(Num a) { return a.isFloat() ? a.apply<arith::NegFOp>() : a.constant(0) - a; }
 inline Num operator+(Num a, double b) { return a + a.constant(b); }
 inline Num operator+(double a, Num b) { return b.constant(a) + b; }
 inline Num operator-(Num a, double b) { return a - a.constant(b); }

@@ -110,8 +110,8 @@ static void matchFromLeft(ArrayRef<int64_t> from, ArrayRef<int64_t> to, size_t &
         return;
       (growFrom ? productFrom : productTo) *= side[next++];
     }
-    matches.push_back({llvm::to_vector<2>(llvm::seq<int64_t>(i, nextFrom)),
-                       llvm::to_vector<2>(llvm::seq<int64_t>(j, nextTo))});
+    matches.push_back(
+        {llvm::to_vector<2>(llvm::seq<int64_t>(i, nextFrom)), llvm::to_vector<2>(llvm::seq<int64_t>(j, nextTo))});
     i = nextFrom;
     j = nextTo;
   }
@@ -243,17 +243,18 @@ static FailureOr<Value> lowerSlice(Lowering &lowering, SliceOp op) {
   int64_t size = ranked(op.getResult()).getDimSize(dim);
   offsets[dim] = lowering.getIndexAttr(start);
   strides[dim] = lowering.getIndexAttr(step);
-  sizes[dim] = ShapedType::isDynamic(size)
-                   ? OpFoldResult(countSteps(lowering, cast<Value>(sizes[dim]), start, step))
-                   : OpFoldResult(lowering.getIndexAttr(size));
-  return tensor::ExtractSliceOp::create(lowering, ranked(op.getResult()), op.getInput(), offsets, sizes, strides).getResult();
+  sizes[dim] = ShapedType::isDynamic(size) ? OpFoldResult(countSteps(lowering, cast<Value>(sizes[dim]), start, step))
+                                           : OpFoldResult(lowering.getIndexAttr(size));
+  return tensor::ExtractSliceOp::create(lowering, ranked(op.getResult()), op.getInput(), offsets, sizes, strides)
+      .getResult();
 }
 
 static FailureOr<Value> lowerSelect(Lowering &lowering, SelectOp op) {
   auto [offsets, sizes, strides] = getWhole(lowering, op.getInput());
   offsets[op.getDim()] = lowering.getIndexAttr(op.getIndex());
   sizes[op.getDim()] = lowering.getIndexAttr(1);
-  return tensor::ExtractSliceOp::create(lowering, ranked(op.getResult()), op.getInput(), offsets, sizes, strides).getResult();
+  return tensor::ExtractSliceOp::create(lowering, ranked(op.getResult()), op.getInput(), offsets, sizes, strides)
+      .getResult();
 }
 
 //===----------------------------------------------------------------------------===//
