@@ -9,6 +9,7 @@ A size such as `5?` is 5 at run time and dynamic in the compiler.
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -843,6 +844,16 @@ def from_descriptor(memref: ctypes.Structure, rank: int, dtype: torch.dtype) -> 
     start = memref.aligned + memref.offset * dtype.itemsize
     data = bytearray((ctypes.c_char * (span * dtype.itemsize)).from_address(start))
     return torch.frombuffer(data, dtype=dtype).as_strided(shape, strides)
+
+
+def test_every_op_has_a_case():
+    """An op that joins the dialect without a lowering, or without a case here, fails here."""
+    ops = (ROOT / "include" / "pfcn" / "Dialect" / "PfcnOps.td").read_text()
+    kinds = "Unary|Binary|Reduction|SoftmaxLike|Compute|Inferred"
+    defined = set(re.findall(rf'^def Pfcn_\w+ : Pfcn_(?:{kinds})Op<"(\w+)"', ops, re.MULTILINE))
+    assert len(defined) > 50
+    tested = {name for case in CASES for name in re.findall(r"pfcn\.(\w+)", case.op)}
+    assert defined - tested == set()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -30,6 +30,40 @@ Value mlir::pfcn::convertFloat(ImplicitLocOpBuilder &builder, Value scalar, Type
   return convertFloat(builder, convertFloat(builder, scalar, builder.getF32Type()), type);
 }
 
+/// The one dimension that a group of a collapse_shape is made of, beside those of size 1.
+static std::optional<int64_t> getOnlyDim(RankedTensorType type, ArrayRef<int64_t> group) {
+  std::optional<int64_t> only;
+  for (int64_t dim : group) {
+    if (type.getDimSize(dim) == 1)
+      continue;
+    if (only)
+      return std::nullopt;
+    only = dim;
+  }
+  return only;
+}
+
+OpFoldResult mlir::pfcn::getSize(Lowering &lowering, Value tensor, int64_t dim) {
+  if (!ranked(tensor).isDynamicDim(dim))
+    return lowering.getIndexAttr(ranked(tensor).getDimSize(dim));
+  Operation *producer = tensor.getDefiningOp();
+  if (auto op = dyn_cast_or_null<DestinationStyleOpInterface>(producer))
+    return getSize(lowering, op.getTiedOpOperand(cast<OpResult>(tensor))->get(), dim);
+  if (auto op = dyn_cast_or_null<tensor::EmptyOp>(producer))
+    return op.getMixedSizes()[dim];
+  if (auto op = dyn_cast_or_null<tensor::ExpandShapeOp>(producer))
+    return op.getMixedOutputShape()[dim];
+  if (auto op = dyn_cast_or_null<tensor::CollapseShapeOp>(producer))
+    if (std::optional<int64_t> only = getOnlyDim(op.getSrcType(), op.getReassociationIndices()[dim]))
+      return getSize(lowering, op.getSrc(), *only);
+  return tensor::DimOp::create(lowering, tensor, dim).getResult();
+}
+
+SmallVector<OpFoldResult> mlir::pfcn::getSizes(Lowering &lowering, Value tensor) {
+  return llvm::map_to_vector(llvm::seq(ranked(tensor).getRank()),
+                             [&](int64_t dim) { return getSize(lowering, tensor, dim); });
+}
+
 LoopNest::LoopNest(Lowering &lowering, ArrayRef<int64_t> parallel, ArrayRef<int64_t> reduced)
     : lowering(lowering), sizes(parallel), parallelCount(parallel.size()) {
   llvm::append_range(sizes, reduced);
@@ -68,7 +102,7 @@ FailureOr<Value> LoopNest::makeEmpty(Type elementType) {
     auto [tensor, dim] = origins[loop];
     if (!tensor)
       return lowering.decline("the size of dimension " + Twine(loop) + " of the result follows from no operand");
-    mixed.push_back(tensor::DimOp::create(lowering, tensor, dim).getResult());
+    mixed.push_back(getSize(lowering, tensor, dim));
   }
   return tensor::EmptyOp::create(lowering, mixed, elementType).getResult();
 }

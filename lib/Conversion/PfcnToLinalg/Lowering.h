@@ -70,6 +70,11 @@ Type getComputeType(Type elementType);
 /// The floating-point scalar in another floating-point type.
 Value convertFloat(ImplicitLocOpBuilder &builder, Value scalar, Type type);
 
+/// The size of a dimension, from where the tensor's size came: an op that only needs the size of an
+/// intermediate result must not keep it from being fused away.
+OpFoldResult getSize(Lowering &lowering, Value tensor, int64_t dim);
+SmallVector<OpFoldResult> getSizes(Lowering &lowering, Value tensor);
+
 /// The tensor without the given dimensions, each of static size 1.
 Value dropUnitDims(Lowering &lowering, Value tensor, ArrayRef<int64_t> dims);
 /// The tensor with dimensions of size 1, which are the dimensions `dims` of the result.

@@ -9,7 +9,7 @@
 #include "Lowering.h"
 #include "ScalarMath.h"
 
-#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Arith/Utils/Utils.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -82,11 +82,11 @@ static FailureOr<Value> reduce(Lowering &lowering, Value input, ArrayRef<int64_t
                      });
 }
 
-/// How many elements are combined, as a scalar of `type`; null where it is known: see `known`.
+/// How many elements are combined, some of the sizes being dynamic, as a scalar of `type`.
 static Value countDynamically(Lowering &lowering, Value input, ArrayRef<int64_t> dims, Type type) {
   Value count;
   for (int64_t dim : dims) {
-    Value size = lowering.createOrFold<tensor::DimOp>(input, dim);
+    Value size = getValueOrCreateConstantIndexOp(lowering, lowering.getLoc(), getSize(lowering, input, dim));
     count = count ? lowering.createOrFold<arith::MulIOp>(count, size) : size;
   }
   Value integer = arith::IndexCastOp::create(lowering, lowering.getI64Type(), count);

@@ -54,7 +54,7 @@ Value mlir::pfcn::insertUnitDims(Lowering &lowering, Value tensor, ArrayRef<int6
     return tensor;
   RankedTensorType type = ranked(tensor);
   SmallVector<int64_t> shape(type.getShape());
-  Sizes sizes = tensor::getMixedSizes(lowering, lowering.getLoc(), tensor);
+  Sizes sizes = getSizes(lowering, tensor);
   for (int64_t dim : dims) {
     shape.insert(shape.begin() + dim, 1);
     sizes.insert(sizes.begin() + dim, lowering.getIndexAttr(1));
@@ -168,7 +168,7 @@ static OpFoldResult inferSize(Lowering &lowering, OpFoldResult groupSize, ArrayR
 static Value expand(Lowering &lowering, Value tensor, RankedTensorType type, ArrayRef<Match> matches) {
   if (ranked(tensor) == type)
     return tensor;
-  Sizes groupSizes = tensor::getMixedSizes(lowering, lowering.getLoc(), tensor), sizes;
+  Sizes groupSizes = getSizes(lowering, tensor), sizes;
   Groups groups = llvm::map_to_vector(matches, [](const Match &match) { return match.to; });
   if (groups.empty()) // of rank 0
     sizes.assign(type.getRank(), lowering.getIndexAttr(1));
@@ -233,8 +233,7 @@ static Value countSteps(Lowering &lowering, Value extent, int64_t start, int64_t
 /// The whole of a tensor, to be narrowed.
 static std::array<Sizes, 3> getWhole(Lowering &lowering, Value tensor) {
   int64_t rank = ranked(tensor).getRank();
-  return {Sizes(rank, lowering.getIndexAttr(0)), tensor::getMixedSizes(lowering, lowering.getLoc(), tensor),
-          Sizes(rank, lowering.getIndexAttr(1))};
+  return {Sizes(rank, lowering.getIndexAttr(0)), getSizes(lowering, tensor), Sizes(rank, lowering.getIndexAttr(1))};
 }
 
 static FailureOr<Value> lowerSlice(Lowering &lowering, SliceOp op) {
@@ -276,7 +275,7 @@ static FailureOr<Value> lowerCat(Lowering &lowering, CatOp op) {
   Sizes starts, total;
   OpFoldResult end = lowering.getIndexAttr(0);
   for (Value input : op.getInputs()) {
-    Sizes sizes = tensor::getMixedSizes(lowering, lowering.getLoc(), input);
+    Sizes sizes = getSizes(lowering, input);
     starts.push_back(end);
     end = add(lowering, end, sizes[dim]);
     if (total.empty())
@@ -298,12 +297,12 @@ static FailureOr<Value> lowerCat(Lowering &lowering, CatOp op) {
 static FailureOr<Value> lowerStack(Lowering &lowering, StackOp op) {
   int64_t dim = op.getDim();
   RankedTensorType type = ranked(op.getResult());
-  Sizes total = tensor::getMixedSizes(lowering, lowering.getLoc(), op.getInputs().front());
+  Sizes total = getSizes(lowering, op.getInputs().front());
   total.insert(total.begin() + dim, lowering.getIndexAttr(op.getInputs().size()));
   Value result = tensor::EmptyOp::create(lowering, total, type.getElementType());
   Sizes offsets(type.getRank(), lowering.getIndexAttr(0)), strides(type.getRank(), lowering.getIndexAttr(1));
   for (auto [i, input] : llvm::enumerate(op.getInputs())) {
-    Sizes sizes = tensor::getMixedSizes(lowering, lowering.getLoc(), input);
+    Sizes sizes = getSizes(lowering, input);
     sizes.insert(sizes.begin() + dim, lowering.getIndexAttr(1));
     offsets[dim] = lowering.getIndexAttr(i);
     result = tensor::InsertSliceOp::create(lowering, input, result, offsets, sizes, strides);
