@@ -27,9 +27,9 @@ void KernelEmitter::emitCopy(const Buffer &from, Value value, const Buffer &to) 
 /// The buffer of a value as fresh scratch, where it is not that already.
 Buffer KernelEmitter::makeContiguous(Value value) {
   const Buffer &buffer = buffers[value];
-  int64_t elements;
-  if (!buffer.splat && buffer.isVector == hasLanes(value) && isConstantIntValue(buffer.offset, 0) &&
-      llvm::equal(buffer.strides, getScratchStrides(value, elements)))
+  int64_t size;
+  if (!buffer.splat && !buffer.isTile && !buffer.isGlobal && isConstantIntValue(buffer.offset, 0) &&
+      llvm::equal(buffer.strides, getScratchStrides(value, /*isTile=*/false, size)))
     return buffer;
   Buffer copy = allocate(value);
   emitCopy(buffer, value, copy);
@@ -86,7 +86,7 @@ Value KernelEmitter::emitPayload(linalg::GenericOp op, ArrayRef<OpFoldResult> in
       for (Value &operand : operands)
         operand = builder.broadcast(operand);
       for (Type &type : types)
-        type = builder.getVectorType(type);
+        type = builder.getLaneType(type);
     }
     OperationState state(inner.getLoc(), inner.getName(), operands, types, inner.getAttrs());
     state.propertiesAttr = inner.getPropertiesAsAttribute();

@@ -1,4 +1,4 @@
-//===- LaneBuilder.cpp - scalar code on SIMD lanes ---------------------------------===//
+//===- LaneBuilder.cpp - scalar code on lanes ----------------------------------------===//
 
 #include "pfcn/Codegen/LaneBuilder.h"
 
@@ -6,7 +6,6 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
@@ -73,22 +72,6 @@ void LaneBuilder::loops(ArrayRef<int64_t> shape, function_ref<void(ArrayRef<OpFo
 // Elements
 //===----------------------------------------------------------------------------===//
 
-/// Booleans are stored one to a byte.
-static Type getStorageType(Type element) {
-  return element.isInteger(1) ? IntegerType::get(element.getContext(), 8) : element;
-}
-
-Value LaneBuilder::broadcast(Value value) {
-  if (isa<VectorType>(value.getType()))
-    return value;
-  return vector::BroadcastOp::create(*this, loc, getVectorType(value.getType()), value);
-}
-
-Value LaneBuilder::allocate(Type element, int64_t elements, bool isVector) {
-  auto type = MemRefType::get({std::max<int64_t>(elements, 1) * (isVector ? lanes : 1)}, getStorageType(element));
-  return memref::AllocaOp::create(*this, loc, type, getI64IntegerAttr(64));
-}
-
 OpFoldResult LaneBuilder::getAddress(const Buffer &buffer, ArrayRef<OpFoldResult> indices) {
   OpFoldResult address = buffer.offset;
   for (auto [index, stride] : llvm::zip_equal(indices, buffer.strides))
@@ -96,139 +79,34 @@ OpFoldResult LaneBuilder::getAddress(const Buffer &buffer, ArrayRef<OpFoldResult
   return address;
 }
 
+/// The type with the lanes of `like` and another element.
+static Type withElement(Type like, Type element) {
+  if (auto vector = dyn_cast<VectorType>(like))
+    return vector.cloneWith(std::nullopt, element);
+  return element;
+}
+
 Value LaneBuilder::load(const Buffer &buffer, ArrayRef<OpFoldResult> indices, Type element) {
   if (buffer.splat)
     return buffer.splat;
-  Value address = toValue(getAddress(buffer, indices));
-  Type storage = cast<MemRefType>(buffer.memory.getType()).getElementType();
-  Value value;
-  if (buffer.isVector)
-    value = vector::LoadOp::create(*this, loc, getVectorType(storage), buffer.memory, address);
-  else
-    value = memref::LoadOp::create(*this, loc, buffer.memory, address);
-  if (storage == element)
+  OpFoldResult address = getAddress(buffer, indices);
+  Value value = buffer.perLane ? loadLanes(buffer, address)
+                               : memref::LoadOp::create(*this, loc, buffer.memory, toValue(address)).getResult();
+  if (getElementTypeOrSelf(value.getType()) == element)
     return value;
-  Type type = buffer.isVector ? Type(getVectorType(element)) : element;
-  return arith::TruncIOp::create(*this, loc, type, value);
+  // A boolean is kept in a byte.
+  return arith::TruncIOp::create(*this, loc, withElement(value.getType(), element), value);
 }
 
 void LaneBuilder::store(Value value, const Buffer &buffer, ArrayRef<OpFoldResult> indices) {
-  Value address = toValue(getAddress(buffer, indices));
+  OpFoldResult address = getAddress(buffer, indices);
   Type storage = cast<MemRefType>(buffer.memory.getType()).getElementType();
-  if (buffer.isVector)
+  if (buffer.perLane)
     value = broadcast(value);
   if (getElementTypeOrSelf(value.getType()) != storage)
-    value = arith::ExtUIOp::create(*this, loc, buffer.isVector ? Type(getVectorType(storage)) : storage, value);
-  if (buffer.isVector)
-    vector::StoreOp::create(*this, loc, value, buffer.memory, address);
+    value = arith::ExtUIOp::create(*this, loc, withElement(value.getType(), storage), value);
+  if (buffer.perLane)
+    storeLanes(value, buffer, address);
   else
-    memref::StoreOp::create(*this, loc, value, buffer.memory, address);
-}
-
-//===----------------------------------------------------------------------------===//
-// Rows of lanes
-//===----------------------------------------------------------------------------===//
-
-// A panel is as many elements of each row as fit 128 bits: x86 shuffles cheaply inside such a part of
-// a register, and joins parts while it loads them.
-int64_t LaneBuilder::getPanelWidth(Type element) {
-  int64_t width = element.getIntOrFloatBitWidth() >= 64 ? 2 : 4;
-  return lanes % width == 0 ? width : 1;
-}
-
-/// Transposes in each 128-bit part: lane g * P + i of result j is lane g * P + j of vector i.
-SmallVector<Value> LaneBuilder::transposePanel(ArrayRef<Value> vectors) {
-  int64_t width = vectors.size();
-  auto shuffle = [&](Value a, Value b, ArrayRef<int64_t> part) {
-    SmallVector<int64_t> mask;
-    for (int64_t base = 0; base < lanes; base += width)
-      for (int64_t index : part)
-        mask.push_back(index < width ? base + index : lanes + base + index - width);
-    return vector::ShuffleOp::create(*this, loc, a, b, mask).getResult();
-  };
-  if (width == 1)
-    return {vectors.front()};
-  if (width == 2)
-    return {shuffle(vectors[0], vectors[1], {0, 2}), shuffle(vectors[0], vectors[1], {1, 3})};
-  Value low01 = shuffle(vectors[0], vectors[1], {0, 4, 1, 5}), low23 = shuffle(vectors[2], vectors[3], {0, 4, 1, 5});
-  Value high01 = shuffle(vectors[0], vectors[1], {2, 6, 3, 7}), high23 = shuffle(vectors[2], vectors[3], {2, 6, 3, 7});
-  return {shuffle(low01, low23, {0, 1, 4, 5}), shuffle(low01, low23, {2, 3, 6, 7}),
-          shuffle(high01, high23, {0, 1, 4, 5}), shuffle(high01, high23, {2, 3, 6, 7})};
-}
-
-/// Calls `body` with the first element and width of panels that cover `count` elements: a last
-/// panel overlaps its neighbour, and rows shorter than a panel go element by element.
-void LaneBuilder::forEachPanel(Type element, int64_t count, function_ref<void(OpFoldResult, int64_t)> body) {
-  int64_t width = getPanelWidth(element);
-  if (count < width)
-    width = 1;
-  loop(constant(count / width * width), width, [&](OpFoldResult first) { body(first, width); });
-  if (count % width != 0)
-    body(constant(count - width), width);
-}
-
-void LaneBuilder::pack(Value memory, OpFoldResult address, OpFoldResult laneStride, Value scratch,
-                       OpFoldResult scratchAddress, int64_t count) {
-  Type element = cast<MemRefType>(memory.getType()).getElementType();
-  forEachPanel(element, count, [&](OpFoldResult first, int64_t width) {
-    SmallVector<Value> vectors;
-    auto rowAddress = [&](int64_t lane) {
-      return toValue(add(add(address, first), mul(constant(lane), laneStride)));
-    };
-    for (int64_t i = 0; i < width; ++i) {
-      // Rows i, i + width, ...: one per 128-bit part, joined pairwise.
-      SmallVector<Value> parts;
-      for (int64_t lane = i; lane < lanes; lane += width)
-        if (width == 1)
-          parts.push_back(memref::LoadOp::create(*this, loc, memory, rowAddress(lane)));
-        else
-          parts.push_back(
-              vector::LoadOp::create(*this, loc, VectorType::get(width, element), memory, rowAddress(lane)));
-      if (width == 1) {
-        vectors.push_back(vector::FromElementsOp::create(*this, loc, getVectorType(element), parts));
-        continue;
-      }
-      while (parts.size() > 1) {
-        SmallVector<Value> joined;
-        for (size_t k = 0; k < parts.size(); k += 2) {
-          int64_t size = cast<VectorType>(parts[k].getType()).getDimSize(0);
-          joined.push_back(vector::ShuffleOp::create(*this, loc, parts[k], parts[k + 1],
-                                                     llvm::to_vector(llvm::seq<int64_t>(0, 2 * size))));
-        }
-        parts = joined;
-      }
-      vectors.push_back(parts.front());
-    }
-    for (auto [i, vector] : llvm::enumerate(transposePanel(vectors))) {
-      OpFoldResult index = mul(add(first, constant(i)), constant(lanes));
-      vector::StoreOp::create(*this, loc, vector, scratch, toValue(add(scratchAddress, index)));
-    }
-  });
-}
-
-void LaneBuilder::unpack(Value scratch, OpFoldResult scratchAddress, Value memory, OpFoldResult address,
-                         OpFoldResult laneStride, int64_t count) {
-  Type element = cast<MemRefType>(memory.getType()).getElementType();
-  forEachPanel(element, count, [&](OpFoldResult first, int64_t width) {
-    SmallVector<Value> vectors;
-    for (int64_t i = 0; i < width; ++i) {
-      OpFoldResult index = mul(add(first, constant(i)), constant(lanes));
-      vectors.push_back(vector::LoadOp::create(*this, loc, getVectorType(element), scratch,
-                                               toValue(add(scratchAddress, index))));
-    }
-    for (auto [i, vector] : llvm::enumerate(transposePanel(vectors))) {
-      for (int64_t part = 0; part < lanes / width; ++part) {
-        int64_t lane = part * width + i;
-        Value row = toValue(add(add(address, first), mul(constant(lane), laneStride)));
-        if (width == 1) {
-          Value scalar = vector::ExtractOp::create(*this, loc, vector, ArrayRef<int64_t>{part});
-          memref::StoreOp::create(*this, loc, scalar, memory, row);
-        } else {
-          Value chunk = vector::ExtractStridedSliceOp::create(*this, loc, vector, ArrayRef<int64_t>{part * width},
-                                                              ArrayRef<int64_t>{width}, ArrayRef<int64_t>{1});
-          vector::StoreOp::create(*this, loc, chunk, memory, row);
-        }
-      }
-    }
-  });
+    memref::StoreOp::create(*this, loc, value, buffer.memory, toValue(address));
 }

@@ -1,6 +1,6 @@
 //===- LowerKernels.cpp - kernels to functions, and launches in their place --------===//
 
-#include "pfcn/Codegen/KernelEmitter.h"
+#include "pfcn/Codegen/CpuKernel.h"
 #include "pfcn/Codegen/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -47,16 +47,17 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
     OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
     // The register file has 32 vectors with AVX-512, 16 before.
     EmitOptions options{maxScratch, /*accumulators=*/vectorBytes >= 64 ? 16 : 8, packWeights};
-    KernelEmitter emitter(kernel, *dims, *schedule, options, builder);
-    FailureOr<func::FuncOp> function = emitter.emit(reason);
-    if (failed(function)) {
-      emitter.getFunction().erase();
+    CpuKernel emitter(kernel, *dims, *schedule, options, builder);
+    bool emitted = succeeded(emitter.emit(reason));
+    func::FuncOp function = emitter.getFunction();
+    if (!emitted) {
+      function.erase();
       return failure();
     }
-    SymbolTable(module).insert(*function); // renames it where the name is taken
+    SymbolTable(module).insert(function); // renames it where the name is taken
 
     builder.setInsertionPoint(kernel);
-    auto launch = LaunchOp::create(builder, kernel.getLoc(), kernel.getResultTypes(), function->getSymName(),
+    auto launch = LaunchOp::create(builder, kernel.getLoc(), kernel.getResultTypes(), function.getSymName(),
                                    kernel.getCount(), schedule->getTiles(kernel.getCount()), kernel.getInputs(),
                                    kernel.getInits(), kernel.getInputAccesses(), kernel.getInitAccesses());
     if (llvm::any_of(emitter.getPackedLanes(), [](int64_t lanes) { return lanes != 0; }))

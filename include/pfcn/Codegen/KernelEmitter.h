@@ -1,7 +1,8 @@
 //===- KernelEmitter.h - one kernel as one function ---------------------*- C++ -*-===//
 //
 // Emits the function of a kernel: tiles of instances, the other shared dimensions as loops inside,
-// and in them the ops of the body, each as a nest of loops over what remains of its domain.
+// and in them the ops of the body, each as a nest of loops over what remains of its domain. What targets
+// differ in is the frame (CpuKernel) and the lanes (LaneBuilder).
 //
 //===----------------------------------------------------------------------------===//
 
@@ -11,7 +12,6 @@
 #include "pfcn/Codegen/LaneBuilder.h"
 #include "pfcn/Codegen/Schedule.h"
 
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
 
 namespace mlir::pfcn {
@@ -26,23 +26,36 @@ struct EmitOptions {
 class KernelEmitter {
 public:
   KernelEmitter(KernelOp kernel, const ParallelDims &dims, const Schedule &schedule, const EmitOptions &options,
-                OpBuilder builder)
+                LaneBuilder &builder)
       : kernel(kernel), body(*kernel.getBodyBlock()), dims(dims), schedule(schedule), options(options),
-        builder(builder, kernel.getLoc(), schedule.lanes) {}
+        builder(builder) {}
+  virtual ~KernelEmitter() = default;
 
   /// Emits the function at the builder's place. Fails with the reason; the caller then erases
-  /// what has been emitted, `getFunction()`.
-  FailureOr<func::FuncOp> emit(std::string &reason);
-  func::FuncOp getFunction() { return function; }
+  /// what has been emitted.
+  LogicalResult emit(std::string &reason);
 
-  /// Per input, the lanes in which it is expected to be packed, 0 for torch's own layout.
-  ArrayRef<int64_t> getPackedLanes() const { return packedLanes; }
+protected:
+  // The frame.
+  /// Creates the function and sets the builder into its body.
+  virtual void createFunction() = 0;
+  /// Walks the tiles, with `emitTile` for each.
+  virtual void emitTiles() = 0;
+  /// The place of scratch, which all tiles share.
+  virtual void setInsertionPointToScratch() = 0;
+  /// Where a vector of lanes starts, so that it ends inside of the dimension.
+  virtual OpFoldResult placeLanes(OpFoldResult start, OpFoldResult size) = 0;
+  /// Walks an outer dimension in the given steps.
+  virtual void walkOuter(size_t depth, OpFoldResult size, int64_t step, function_ref<void(OpFoldResult)> body) = 0;
+  /// Called when the arguments of a level are where the ops read them.
+  virtual void finishArguments(int level) {}
+  /// Whether scratch that is the same in all lanes is kept by each lane nevertheless.
+  virtual bool keepsScratchPerLane() const { return false; }
 
-private:
-  // How the function meets its caller.
-  void createFunction();
-  void viewArguments();
-  Buffer viewArgument(Value argument, Value bodyValue, int64_t packed);
+  /// The whole kernel for a tile, which `tileIndex` names.
+  void emitTile();
+  /// Makes an argument of the kernel known under what the function has for it.
+  void setArguments(ArrayRef<Buffer> inputs, ArrayRef<Buffer> results);
 
   // What lies where.
   bool isLane(Value value, int64_t dim) { return dims.getClass(value, dim) == schedule.laneClass; }
@@ -52,14 +65,12 @@ private:
   int getLevel(Operation *op);
   SmallVector<int64_t> getInnerShape(Value value);
   SmallVector<OpFoldResult> getIndices(Value value, ArrayRef<OpFoldResult> inner);
-  SmallVector<OpFoldResult> getScratchStrides(Value value, int64_t &elements);
-  Buffer allocate(Value value);
+  SmallVector<OpFoldResult> getScratchStrides(Value value, bool isTile, int64_t &size);
+  Buffer allocate(Value value, bool isTile = false);
 
   // The loops.
-  void emitTiles();
   void emitOuterLoops(size_t depth);
   void emitLevel(int level);
-  OpFoldResult clampToLanes(OpFoldResult start, OpFoldResult size);
 
   // The ops.
   void emitArgument(BlockArgument argument);
@@ -83,13 +94,11 @@ private:
   const ParallelDims &dims;
   Schedule schedule;
   const EmitOptions options;
-  LaneBuilder builder;
-  func::FuncOp function;
+  LaneBuilder &builder;
   /// Why the kernel cannot be emitted; empty while it can.
   std::string failure;
   int64_t scratchBytes = 0;
   OpFoldResult tileIndex;
-  SmallVector<int64_t> packedLanes;
   /// The tensors of the body by where they lie; raw arguments and results by body value.
   DenseMap<Value, Buffer> buffers;
   SmallVector<Buffer> outputs;

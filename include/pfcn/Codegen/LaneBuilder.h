@@ -1,7 +1,7 @@
-//===- LaneBuilder.h - scalar code on SIMD lanes ------------------------*- C++ -*-===//
+//===- LaneBuilder.h - scalar code on lanes -----------------------------*- C++ -*-===//
 //
-// Buffers whose elements are scalars, the same in all lanes, or vectors of one element per lane; and the
-// in-register transposes that bring rows of lanes from memory into that form and back.
+// A kernel computes many elements of one parallel dimension at once: in the lanes of a SIMD register, or in the
+// threads of a warp. To the ops of a body both are scalar code on lanes; this is what they differ in.
 //
 //===----------------------------------------------------------------------------===//
 
@@ -14,20 +14,26 @@
 
 namespace mlir::pfcn {
 
-/// Memory seen as a tensor of the body. Where `isVector`, an element is a vector of the
-/// lanes, contiguous in memory.
+/// Memory seen as a tensor of the body. Where `perLane`, each element is one per lane, the lanes
+/// side by side.
 struct Buffer {
   /// A rank-1 memref, or null where every element is `splat`.
   Value memory;
   Value splat;
   OpFoldResult offset;
   SmallVector<OpFoldResult> strides;
-  bool isVector = false;
+  bool perLane = false;
+  /// Tiles of it are shared by the lanes, which read each other's part only where they
+  /// stand in for it; otherwise a lane has its own part.
+  bool isTile = false;
+  /// The caller's memory, in contrast to scratch.
+  bool isGlobal = false;
 };
 
 class LaneBuilder : public OpBuilder {
 public:
   LaneBuilder(OpBuilder builder, Location loc, int64_t lanes) : OpBuilder(builder), loc(loc), lanes(lanes) {}
+  virtual ~LaneBuilder() = default;
 
   Location getLoc() const { return loc; }
   int64_t getLanes() const { return lanes; }
@@ -39,32 +45,34 @@ public:
   OpFoldResult mul(OpFoldResult a, OpFoldResult b);
   Value toValue(OpFoldResult value);
 
-  VectorType getVectorType(Type element) { return VectorType::get(lanes, element); }
-  /// The scalar in every lane; a vector as it is.
-  Value broadcast(Value value);
-
-  /// Memory for `elements` vectors of lanes (or scalars).
-  Value allocate(Type element, int64_t elements, bool isVector);
-  OpFoldResult getAddress(const Buffer &buffer, ArrayRef<OpFoldResult> indices);
-  Value load(const Buffer &buffer, ArrayRef<OpFoldResult> indices, Type element);
-  void store(Value value, const Buffer &buffer, ArrayRef<OpFoldResult> indices);
-
-  /// `count` consecutive elements of each lane's row, rows `laneStride` apart from `address` on, into
-  /// (or out of) `count` vectors from `scratchAddress` on.
-  void pack(Value memory, OpFoldResult address, OpFoldResult laneStride, Value scratch, OpFoldResult scratchAddress,
-            int64_t count);
-  void unpack(Value scratch, OpFoldResult scratchAddress, Value memory, OpFoldResult address, OpFoldResult laneStride,
-              int64_t count);
-
   /// A counted loop from 0 to `end`; the body is not a loop where there is one iteration.
   void loop(OpFoldResult end, int64_t step, function_ref<void(OpFoldResult)> body);
   /// Nested loops over a static shape.
   void loops(ArrayRef<int64_t> shape, function_ref<void(ArrayRef<OpFoldResult>)> body);
 
-private:
-  int64_t getPanelWidth(Type element);
-  SmallVector<Value> transposePanel(ArrayRef<Value> vectors);
-  void forEachPanel(Type element, int64_t count, function_ref<void(OpFoldResult, int64_t)> body);
+  OpFoldResult getAddress(const Buffer &buffer, ArrayRef<OpFoldResult> indices);
+  Value load(const Buffer &buffer, ArrayRef<OpFoldResult> indices, Type element);
+  void store(Value value, const Buffer &buffer, ArrayRef<OpFoldResult> indices);
+
+  /// The type of one element per lane.
+  virtual Type getLaneType(Type element) = 0;
+  /// A value that is the same in all lanes, as one per lane.
+  virtual Value broadcast(Value value) = 0;
+  /// How far the next element of scratch lies, with one per lane in between.
+  virtual int64_t getLanePitch(bool isTile) = 0;
+  /// Scratch at the builder's place for `size` scalars.
+  virtual Value allocate(Type element, int64_t size) = 0;
+
+  /// `count` consecutive elements of each lane's row, rows `laneStride` apart from `address` on, into
+  /// a tile of scratch from `scratchAddress` on; and back.
+  virtual void pack(const Buffer &rows, OpFoldResult address, OpFoldResult laneStride, const Buffer &scratch,
+                    OpFoldResult scratchAddress, int64_t count) = 0;
+  virtual void unpack(const Buffer &scratch, OpFoldResult scratchAddress, const Buffer &rows, OpFoldResult address,
+                      OpFoldResult laneStride, int64_t count) = 0;
+
+protected:
+  virtual Value loadLanes(const Buffer &buffer, OpFoldResult address) = 0;
+  virtual void storeLanes(Value value, const Buffer &buffer, OpFoldResult address) = 0;
 
   Location loc;
   int64_t lanes;

@@ -1,0 +1,48 @@
+//===- CpuKernel.h - the frame of a kernel on the CPU --------------------*- C++ -*-===//
+//
+// `func @kernel(begin, end, memrefs...)`: a range of tiles, which the caller shares among threads, and one
+// strided memref per input and destination, the instance dimension first.
+//
+//===----------------------------------------------------------------------------===//
+
+#ifndef PFCN_CODEGEN_CPUKERNEL_H
+#define PFCN_CODEGEN_CPUKERNEL_H
+
+#include "pfcn/Codegen/KernelEmitter.h"
+#include "pfcn/Codegen/SimdBuilder.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+namespace mlir::pfcn {
+
+/// The memref of a tensor of the caller under an access.
+MemRefType getMemRefType(Value whole, AccessAttr access, int64_t count);
+
+class CpuKernel final : public KernelEmitter {
+public:
+  CpuKernel(KernelOp kernel, const ParallelDims &dims, const Schedule &schedule, const EmitOptions &options,
+            OpBuilder at)
+      : KernelEmitter(kernel, dims, schedule, options, simd), simd(at, kernel.getLoc(), schedule.lanes) {}
+
+  func::FuncOp getFunction() { return function; }
+  /// Per input, the lanes in which it is expected to be packed, 0 for torch's own layout.
+  ArrayRef<int64_t> getPackedLanes() const { return packedLanes; }
+
+private:
+  void createFunction() override;
+  void emitTiles() override;
+  void setInsertionPointToScratch() override;
+  OpFoldResult placeLanes(OpFoldResult start, OpFoldResult size) override;
+  void walkOuter(size_t depth, OpFoldResult size, int64_t step, function_ref<void(OpFoldResult)> body) override;
+
+  Buffer viewArgument(Value argument, Value bodyValue, int64_t packed);
+  void emitTileLoop();
+
+  SimdBuilder simd;
+  func::FuncOp function;
+  SmallVector<int64_t> packedLanes;
+};
+
+} // namespace mlir::pfcn
+
+#endif // PFCN_CODEGEN_CPUKERNEL_H
