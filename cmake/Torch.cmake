@@ -9,3 +9,11 @@ foreach(lib c10 torch torch_cpu torch_python)
   target_include_directories(torch::${lib} SYSTEM INTERFACE
     ${PFCN_TORCH_ROOT}/include ${PFCN_TORCH_ROOT}/include/torch/csrc/api/include)
 endforeach()
+# Torch's own OpenMP runtime: kernels share its threads (see lib/Runtime/Parallel.cpp). Wheels name it variously.
+file(GLOB PFCN_TORCH_GOMP ${PFCN_TORCH_ROOT}/lib/libgomp*.so*)
+if(NOT PFCN_TORCH_GOMP)
+  message(FATAL_ERROR "no libgomp in ${PFCN_TORCH_ROOT}/lib: this torch was not built with GNU's OpenMP")
+endif()
+list(GET PFCN_TORCH_GOMP 0 PFCN_TORCH_GOMP)
+add_library(torch::gomp SHARED IMPORTED)
+set_target_properties(torch::gomp PROPERTIES IMPORTED_LOCATION ${PFCN_TORCH_GOMP})

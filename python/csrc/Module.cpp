@@ -5,4 +5,5 @@
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.doc() = "The compiler and runtime behind pfcn; private, use the package instead.";
   pfcn::bindImport(module);
+  pfcn::bindRuntime(module);
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Error(Exception):
+class Error(RuntimeError):
     """What pfcn raises."""
 
 
@@ -24,3 +24,19 @@ class CaptureError(Error):
 
 class ImportError_(Error):
     """A file or ScriptModule that cannot be imported."""
+
+
+class FusionError(Error):
+    """With `strict=True`: a model in which nothing was fused."""
+
+
+class CompileError(Error):
+    """A recorded model that could not be compiled: a defect of pfcn, not of the model."""
+
+
+class InputError(Error, ValueError):
+    """An argument of a pfcn function that it cannot work with."""
+
+
+class InputTypeError(InputError, TypeError):
+    """The same, where the argument is of the wrong type."""

@@ -1,0 +1,64 @@
+//===- Binding.h - a plan together with the weights of one model ---------*- C++ -*-===//
+//
+// A plan names its weights by path. Here each name gets its tensor: a parameter itself, or the
+// home of a stack of them. All plans of a model share its homes.
+//
+//===----------------------------------------------------------------------------===//
+
+#ifndef PFCN_RUNTIME_BINDING_H
+#define PFCN_RUNTIME_BINDING_H
+
+#include "pfcn/Runtime/Homes.h"
+#include "pfcn/Runtime/Plan.h"
+
+#include <map>
+#include <memory>
+
+namespace pfcn::runtime {
+
+/// Tensors of a model by path.
+using NamedTensors = std::map<std::string, at::Tensor>;
+
+/// The stacks of one model.
+class Weights {
+public:
+  /// The stack of these parameters, which may exist already.
+  std::shared_ptr<Stack> getStack(std::vector<at::Tensor> members, std::vector<std::string> names);
+
+  /// Whether no parameter of a stack has moved since the last call, and none is copied.
+  bool isSettled() const;
+  /// Finds homes for those that have. False where a parameter no longer has its shape, type or device.
+  bool settle();
+
+  const std::vector<std::shared_ptr<Stack>> &getStacks() const { return stacks; }
+
+private:
+  std::vector<std::shared_ptr<Stack>> stacks;
+};
+
+class BoundPlan {
+public:
+  /// With `freeze`, the weights are copied now and later updates are not seen.
+  BoundPlan(std::shared_ptr<const Plan> plan, const NamedTensors &tensors, Weights &weights, bool freeze);
+
+  const Plan &getPlan() const { return *plan; }
+  bool accepts(TensorRange inputs) const;
+  /// Whether autograd would follow this plan, were it eager.
+  bool requiresGrad(TensorRange inputs) const;
+  /// The weights for one run; to be called where no other thread changes them.
+  llvm::SmallVector<at::Tensor, 8> getLeaves() const;
+
+private:
+  /// Where a leaf comes from: a stack, or one tensor.
+  struct Source {
+    std::shared_ptr<Stack> stack;
+    at::Tensor tensor;
+  };
+
+  std::shared_ptr<const Plan> plan;
+  std::vector<Source> sources;
+};
+
+} // namespace pfcn::runtime
+
+#endif // PFCN_RUNTIME_BINDING_H

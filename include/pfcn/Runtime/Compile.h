@@ -1,0 +1,67 @@
+//===- Compile.h - from an imported model to a plan ----------------------*- C++ -*-===//
+//
+// Runs the pipelines on a copy of the model, compiles its kernels, and makes the plan.
+// What each phase took, and what it decided, comes along.
+//
+//===----------------------------------------------------------------------------===//
+
+#ifndef PFCN_RUNTIME_COMPILE_H
+#define PFCN_RUNTIME_COMPILE_H
+
+#include "pfcn/Import/Model.h"
+#include "pfcn/Runtime/Plan.h"
+
+namespace pfcn::runtime {
+
+struct CompileOptions {
+  /// Weights will not change, so kernels may ask for a packed layout.
+  bool freeze = false;
+  /// Groups run as compiled kernels; otherwise, on torch's functions.
+  bool useKernels = true;
+  /// Detect groups; otherwise the model runs op by op.
+  bool fuse = true;
+  /// The strides of eager's results, where the model's own layout is to be kept.
+  std::vector<std::vector<int64_t>> outputStrides;
+};
+
+/// A group as it ended up.
+struct GroupInfo {
+  std::string name;
+  int64_t instances = 0;
+  /// Ops of one instance, in order.
+  std::vector<std::string> ops;
+  /// How each operand varies, in the dialect's words.
+  std::vector<std::string> operands;
+  /// The kernels that it became; empty where it runs on torch's functions.
+  std::vector<std::string> kernels;
+  /// Why it has no kernel.
+  std::string reason;
+  /// Module path and source line of the first instance.
+  std::string where;
+};
+
+/// Something that was not fused, and why: the ops at which two candidates differ.
+struct Miss {
+  std::string reason, suggestion, where, other;
+};
+
+struct Compilation {
+  std::shared_ptr<const Plan> plan;
+  std::vector<GroupInfo> groups;
+  std::vector<Miss> missed;
+  /// (phase, seconds) in order.
+  std::vector<std::pair<std::string, double>> seconds;
+  /// The module after detection, and as it is executed.
+  std::string fusedText, loweredText;
+};
+
+/// Throws `c10::Error` where a pass or the code generator fails.
+std::shared_ptr<Compilation> compile(const Model &model, const CompileOptions &options);
+
+/// A model from MLIR text; tensors are given by path. Throws `c10::Error` with the
+/// parser's message.
+std::shared_ptr<Model> parseModel(const std::string &text, std::map<std::string, at::Tensor> tensors);
+
+} // namespace pfcn::runtime
+
+#endif // PFCN_RUNTIME_COMPILE_H

@@ -1,0 +1,64 @@
+//===- Launch.h - calling a compiled kernel on torch tensors -------------*- C++ -*-===//
+//
+// A kernel takes a range of tiles and one strided memref per tensor: the tensor under its
+// access, instances first. All that does not change from call to call is computed once.
+//
+//===----------------------------------------------------------------------------===//
+
+#ifndef PFCN_RUNTIME_LAUNCH_H
+#define PFCN_RUNTIME_LAUNCH_H
+
+#include "pfcn/Dialect/Pfcn.h"
+#include "pfcn/Runtime/Plan.h"
+
+#include "mlir/IR/BuiltinTypes.h"
+
+namespace pfcn::runtime {
+
+/// How a group sees one of its tensors.
+struct Access {
+  Access(mlir::pfcn::AccessAttr attribute, int64_t count);
+
+  /// Whether all instances are one strided view. Tables of starts and descending
+  /// starts, which torch has no view for, are gathered and scattered instead.
+  bool isView() const { return isShared || (table.empty() && stride >= 0); }
+  int64_t getStart(int64_t instance) const { return table.empty() ? offset + instance * stride : table[instance]; }
+
+  /// What one instance sees.
+  at::Tensor getInstance(const at::Tensor &whole, int64_t instance) const;
+  /// What all see: instances first, in place where there is such a view, else a copy.
+  at::Tensor getAll(const at::Tensor &whole) const;
+  /// Writes what all instances have computed, instances first.
+  void store(const at::Tensor &whole, const at::Tensor &all) const;
+
+  bool isShared, isSelect;
+  int64_t count, dim, size, stride, offset;
+  std::vector<int64_t> table;
+};
+
+/// One memref argument of a kernel.
+struct LaunchOperand {
+  Access access;
+  /// Of the kernel's memref type; `ShapedType::kDynamic` where it takes any.
+  std::vector<int64_t> strides;
+  int64_t offset;
+};
+
+class Launch {
+public:
+  /// `type` is the signature of the kernel's function: (index, index, memrefs...).
+  Launch(mlir::pfcn::LaunchOp op, mlir::FunctionType type, Kernel kernel);
+
+  /// Runs all tiles, on torch's threads where that pays. `tensors`: inputs, then destinations.
+  void run(TensorRange tensors) const;
+
+private:
+  Kernel kernel;
+  int64_t tiles;
+  size_t inputCount;
+  std::vector<LaunchOperand> operands;
+};
+
+} // namespace pfcn::runtime
+
+#endif // PFCN_RUNTIME_LAUNCH_H

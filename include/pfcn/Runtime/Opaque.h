@@ -1,0 +1,22 @@
+//===- Opaque.h - foreign operators through torch's dispatcher -----------*- C++ -*-===//
+//
+// `pfcn.opaque` names an operator of torch and carries one attribute per argument of its
+// schema; the call is rebuilt from these, typed by the schema.
+//
+//===----------------------------------------------------------------------------===//
+
+#ifndef PFCN_RUNTIME_OPAQUE_H
+#define PFCN_RUNTIME_OPAQUE_H
+
+#include "pfcn/Dialect/Pfcn.h"
+#include "pfcn/Runtime/Evaluate.h"
+
+namespace pfcn::runtime {
+
+/// Throws `c10::Error` where torch does not know the operator, or an argument does not fit
+/// its schema.
+Evaluator makeOpaqueEvaluator(mlir::pfcn::OpaqueOp op);
+
+} // namespace pfcn::runtime
+
+#endif // PFCN_RUNTIME_OPAQUE_H

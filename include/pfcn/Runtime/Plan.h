@@ -1,0 +1,120 @@
+//===- Plan.h - a compiled model as a short list of steps ---------------*- C++ -*-===//
+//
+// `forward` of a module, flattened to steps over numbered slots: launches of compiled
+// kernels, torch operators, views. A plan holds nothing of MLIR and none of the weights; these come with
+// every run, as leaves. It has no state, so any number of threads may run it at once.
+//
+//===----------------------------------------------------------------------------===//
+
+#ifndef PFCN_RUNTIME_PLAN_H
+#define PFCN_RUNTIME_PLAN_H
+
+#include "pfcn/Runtime/Evaluate.h"
+
+#include "mlir/IR/BuiltinOps.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace pfcn::runtime {
+
+/// A compiled kernel under the packed calling convention.
+using Kernel = void (*)(void **arguments);
+
+/// The kernels of a module by name, null where there is none. What it captures must keep them alive.
+using KernelLookup = std::function<Kernel(llvm::StringRef name)>;
+
+/// A tensor of known type; sizes are -1 where they may vary from call to call.
+struct TensorSpec {
+  std::vector<int64_t> sizes;
+  at::ScalarType dtype;
+
+  bool matches(const at::Tensor &tensor) const;
+  std::string str() const;
+};
+
+/// A weight of the plan: one parameter, or n of them stacked.
+struct Leaf {
+  std::vector<std::string> paths;
+  bool isStack;
+  /// The number of instances that lie interleaved in a packed stack; 0 for torch's own layout.
+  int64_t packedLanes;
+  TensorSpec spec;
+};
+
+enum class StepKind { Kernel, Library, Operator, View, Allocation };
+
+const char *getName(StepKind kind);
+
+struct Frame;
+
+struct Step {
+  StepKind kind;
+  std::string name;
+  std::function<void(Frame &)> run;
+  /// Slots whose last use this is.
+  std::vector<unsigned> dead;
+};
+
+/// Straight-line code over slots: a model, or the body of a group.
+struct Program {
+  unsigned tensorCount = 0;
+  unsigned indexCount = 0;
+  std::vector<unsigned> inputs, outputs;
+  std::vector<std::pair<unsigned, at::Tensor>> constants;
+  std::vector<Step> steps;
+
+  void run(Frame &frame) const;
+};
+
+/// The values of one run.
+struct Frame {
+  explicit Frame(const Program &program);
+  llvm::SmallVector<at::Tensor, 16> tensors;
+  llvm::SmallVector<int64_t, 4> indices;
+};
+
+class Plan {
+public:
+  /// Flattens `forward` of the module. Throws `c10::Error` for what cannot be run.
+  static std::shared_ptr<const Plan> create(mlir::ModuleOp module, KernelLookup lookup = nullptr,
+                                            llvm::ArrayRef<std::vector<int64_t>> outputStrides = {});
+
+  /// The results for these inputs, in fresh tensors: none is a view of another, of an input
+  /// or of a weight, except where the model returns an input or a parameter as it is.
+  /// Throws `c10::Error` where the inputs or leaves are not of the plan's types.
+  std::vector<at::Tensor> run(TensorRange inputs, TensorRange leaves) const;
+
+  /// The same for arguments that have been checked.
+  std::vector<at::Tensor> runUnchecked(TensorRange inputs, TensorRange leaves) const;
+
+  const std::vector<TensorSpec> &getInputs() const { return inputs; }
+  const std::vector<Leaf> &getLeaves() const { return leaves; }
+  const std::vector<Step> &getSteps() const { return program.steps; }
+
+private:
+  friend class PlanBuilder;
+
+  struct Output {
+    /// An input or a parameter, returned as it is.
+    bool isGiven;
+    /// Dimensions from the outermost to the innermost in eager's result; empty where unknown.
+    std::vector<int64_t> order;
+  };
+
+  void check(TensorRange inputs, TensorRange leaves) const;
+  std::vector<at::Tensor> collect(Frame &frame, TensorRange given, TensorRange weights) const;
+
+  Program program;
+  std::vector<TensorSpec> inputs;
+  std::vector<Leaf> leaves;
+  std::vector<unsigned> leafSlots;
+  std::vector<Output> outputs;
+  /// Every result was written by a group into memory of its own that nothing else is a view of.
+  bool allFresh = true;
+};
+
+} // namespace pfcn::runtime
+
+#endif // PFCN_RUNTIME_PLAN_H

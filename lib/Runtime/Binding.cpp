@@ -1,0 +1,107 @@
+//===- Binding.cpp - a plan together with the weights of one model -----------------===//
+
+#include "pfcn/Runtime/Binding.h"
+
+#include <ATen/core/grad_mode.h>
+
+namespace pfcn::runtime {
+
+//===----------------------------------------------------------------------------===//
+// Weights
+//===----------------------------------------------------------------------------===//
+
+static bool holds(const Stack &stack, const std::vector<at::Tensor> &members) {
+  const std::vector<at::Tensor> &own = stack.getMembers();
+  return own.size() == members.size() &&
+         std::equal(own.begin(), own.end(), members.begin(),
+                    [](const at::Tensor &a, const at::Tensor &b) { return a.is_same(b); });
+}
+
+std::shared_ptr<Stack> Weights::getStack(std::vector<at::Tensor> members, std::vector<std::string> names) {
+  for (const std::shared_ptr<Stack> &stack : stacks)
+    if (holds(*stack, members))
+      return stack;
+  stacks.push_back(std::make_shared<Stack>(std::move(members), std::move(names)));
+  return stacks.back();
+}
+
+bool Weights::isSettled() const {
+  for (const std::shared_ptr<Stack> &stack : stacks)
+    if (!stack->isSettled())
+      return false;
+  return true;
+}
+
+bool Weights::settle() {
+  for (const std::shared_ptr<Stack> &stack : stacks)
+    if (!stack->isSettled() && !stack->settle())
+      return false;
+  return true;
+}
+
+//===----------------------------------------------------------------------------===//
+// BoundPlan
+//===----------------------------------------------------------------------------===//
+
+static at::Tensor find(const NamedTensors &tensors, const std::string &path) {
+  auto found = tensors.find(path);
+  TORCH_CHECK_VALUE(found != tensors.end(), "pfcn: there is no parameter '", path, "'");
+  return found->second;
+}
+
+/// The leaf as it is now, in the layout that the plan wants.
+static at::Tensor snapshot(const Leaf &leaf, const std::vector<at::Tensor> &members) {
+  if (!leaf.isStack)
+    return members.front().detach().clone();
+  at::Tensor stacked = copyStack(members);
+  return leaf.packedLanes > 0 ? packInterleaved(stacked, leaf.packedLanes) : stacked;
+}
+
+BoundPlan::BoundPlan(std::shared_ptr<const Plan> bound, const NamedTensors &tensors, Weights &weights, bool freeze)
+    : plan(std::move(bound)) {
+  for (const Leaf &leaf : plan->getLeaves()) {
+    std::vector<at::Tensor> members;
+    for (const std::string &path : leaf.paths)
+      members.push_back(find(tensors, path));
+    TORCH_CHECK(freeze || leaf.packedLanes == 0, "pfcn: a packed layout of '", leaf.paths.front(),
+                "' needs frozen weights");
+    Source source;
+    if (freeze)
+      source.tensor = snapshot(leaf, members);
+    else if (leaf.isStack)
+      source.stack = weights.getStack(std::move(members), leaf.paths);
+    else
+      source.tensor = members.front();
+    sources.push_back(std::move(source));
+  }
+}
+
+bool BoundPlan::accepts(TensorRange inputs) const {
+  const std::vector<TensorSpec> &specs = plan->getInputs();
+  if (specs.size() != inputs.size())
+    return false;
+  for (size_t i = 0; i < specs.size(); ++i)
+    if (!specs[i].matches(inputs[i]) || !inputs[i].device().is_cpu())
+      return false;
+  return true;
+}
+
+bool BoundPlan::requiresGrad(TensorRange inputs) const {
+  if (!at::GradMode::is_enabled())
+    return false;
+  auto isTracked = [](const at::Tensor &tensor) { return tensor.requires_grad(); };
+  for (const Source &source : sources)
+    if (source.stack ? std::any_of(source.stack->getMembers().begin(), source.stack->getMembers().end(), isTracked)
+                     : isTracked(source.tensor))
+      return true;
+  return std::any_of(inputs.begin(), inputs.end(), isTracked);
+}
+
+llvm::SmallVector<at::Tensor, 8> BoundPlan::getLeaves() const {
+  llvm::SmallVector<at::Tensor, 8> leaves;
+  for (const Source &source : sources)
+    leaves.push_back(source.stack ? source.stack->get() : source.tensor);
+  return leaves;
+}
+
+} // namespace pfcn::runtime

@@ -1,0 +1,240 @@
+//===- Compile.cpp - from an imported model to a plan ------------------------------===//
+
+#include "pfcn/Runtime/Compile.h"
+
+#include "pfcn/Dialect/Pfcn.h"
+#include "pfcn/JIT/JIT.h"
+#include "pfcn/Pipelines/Pipelines.h"
+#if __has_include("pfcn/Transforms/Passes.h")
+#include "pfcn/Transforms/Passes.h"
+#define PFCN_HAS_DETECTION
+#endif
+
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/Remarks.h"
+#include "mlir/Parser/Parser.h"
+#include "mlir/Pass/PassManager.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <c10/util/Exception.h>
+
+#include <chrono>
+
+using namespace mlir::pfcn;
+
+namespace pfcn::runtime {
+
+namespace {
+
+/// Collects what MLIR would print to stderr.
+class Messages {
+public:
+  explicit Messages(mlir::MLIRContext *context) : handler(context, [this](mlir::Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() != mlir::DiagnosticSeverity::Error)
+      return;
+    llvm::raw_string_ostream stream(text);
+    if (!text.empty())
+      stream << "; ";
+    if (!mlir::isa<mlir::UnknownLoc>(diagnostic.getLocation()))
+      stream << diagnostic.getLocation() << ": ";
+    stream << diagnostic;
+  }) {}
+
+  std::string text;
+
+private:
+  mlir::ScopedDiagnosticHandler handler;
+};
+
+/// Why the passes left kernels as they were: their remarks, by category.
+class Remarks {
+public:
+  explicit Remarks(mlir::MLIRContext *context) : context(context) {
+    mlir::remark::RemarkCategories categories;
+    categories.missed = "pfcn.*";
+    // The context owns the streamer, and may outlive this.
+    (void)mlir::remark::enableOptimizationRemarks(
+        *context, std::make_unique<Streamer>(messages),
+        std::make_unique<mlir::remark::RemarkEmittingPolicyAll>(), categories);
+  }
+  ~Remarks() { context->setRemarkEngine(nullptr); }
+
+  /// What was said of a group, by its name; empty where nothing was.
+  std::string find(llvm::StringRef group) const {
+    for (llvm::StringRef message : *messages) {
+      if (message.consume_front(group) && message.consume_front(" "))
+        return message.str();
+    }
+    return "";
+  }
+
+private:
+  using List = std::vector<std::string>;
+
+  struct Streamer : mlir::remark::detail::MLIRRemarkStreamerBase {
+    explicit Streamer(std::shared_ptr<List> messages) : messages(std::move(messages)) {}
+    void streamOptimizationRemark(const mlir::remark::detail::Remark &remark) override {
+      messages->push_back(remark.getMsg());
+    }
+    std::shared_ptr<List> messages;
+  };
+
+  mlir::MLIRContext *context;
+  std::shared_ptr<List> messages = std::make_shared<List>();
+};
+
+/// One compilation, phase by phase.
+class Compiler {
+public:
+  Compiler(const Model &model, const CompileOptions &options)
+      : options(options), module(mlir::cast<mlir::ModuleOp>(model.module.get()->clone())), messages(module->getContext()),
+        remarks(module->getContext()) {}
+
+  std::shared_ptr<Compilation> run() {
+    if (options.fuse)
+      phase("detect", [&] { detect(); });
+    result->fusedText = print();
+    if (options.useKernels)
+      phase("lower", [&] { lower(); });
+    result->loweredText = print();
+    if (hasLaunches())
+      phase("kernels", [&] { compileKernels(); });
+    noteGroups();
+    phase("plan", [&] { makePlan(); });
+    return result;
+  }
+
+private:
+  template <typename Body> void phase(const char *name, Body body) {
+    auto begin = std::chrono::steady_clock::now();
+    body();
+    result->seconds.emplace_back(name, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  }
+
+  void runPasses(mlir::PassManager &manager, const char *what) {
+    TORCH_CHECK(llvm::succeeded(manager.run(*module)), "pfcn: ", what, " failed: ", messages.text);
+  }
+
+  void detect();
+  void lower();
+  void compileKernels();
+  void makePlan();
+  void noteGroups();
+  bool hasLaunches();
+  std::string print();
+
+  const CompileOptions &options;
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  Messages messages;
+  Remarks remarks;
+  std::shared_ptr<CompiledKernels> kernels;
+  std::shared_ptr<Compilation> result = std::make_shared<Compilation>();
+};
+
+#ifdef PFCN_HAS_DETECTION
+void Compiler::detect() {
+  FusionReport report;
+  mlir::PassManager manager(module->getContext());
+  manager.addNestedPass<mlir::func::FuncOp>(createFormInstancesPass(&report));
+  manager.addNestedPass<mlir::func::FuncOp>(createBatchInstancesPass());
+  runPasses(manager, "detection");
+  for (FusionReport::Group &group : report.groups) {
+    GroupInfo &info = result->groups.emplace_back();
+    info.name = std::move(group.name);
+    info.instances = group.instances;
+    info.ops = std::move(group.ops);
+    info.operands = std::move(group.operands);
+    info.reason = std::move(group.reason);
+    info.where = std::move(group.where);
+  }
+  for (FusionReport::Miss &miss : report.missed)
+    result->missed.push_back({std::move(miss.reason), std::move(miss.suggestion), std::move(miss.where), std::move(miss.other)});
+}
+
+#else
+void Compiler::detect() {}
+#endif
+
+void Compiler::lower() {
+  llvm::Expected<int64_t> vectorBytes = Target().getVectorBytes();
+  TORCH_CHECK(vectorBytes, "pfcn: ", llvm::toString(vectorBytes.takeError()));
+  CpuPipelineOptions pipeline;
+  pipeline.vectorBytes = *vectorBytes;
+  pipeline.packWeights = options.freeze;
+  mlir::PassManager manager(module->getContext());
+  buildCpuPipeline(manager, pipeline);
+  runPasses(manager, "lowering");
+}
+
+bool Compiler::hasLaunches() {
+  return module->walk([](LaunchOp) { return mlir::WalkResult::interrupt(); }).wasInterrupted();
+}
+
+void Compiler::compileKernels() {
+  llvm::Expected<std::shared_ptr<CompiledKernels>> compiled = CompiledKernels::compile(*module);
+  TORCH_CHECK(compiled, "pfcn: code generation failed: ", llvm::toString(compiled.takeError()));
+  kernels = *compiled;
+}
+
+/// Whether a kernel function has the name of a group, which may have got a number to be unique.
+static bool isNameOf(llvm::StringRef function, llvm::StringRef group) {
+  return function.consume_front(group) &&
+         (function.empty() || (function.consume_front("_") && llvm::all_of(function, llvm::isDigit)));
+}
+
+/// Finds out what became of each group: groups and what is left of them stand in the same order.
+void Compiler::noteGroups() {
+  std::vector<bool> isNoted(result->groups.size());
+  auto note = [&](llvm::StringRef name, bool isKernel) {
+    for (auto [i, group] : llvm::enumerate(result->groups)) {
+      if (isNoted[i] || !(isKernel ? isNameOf(name, group.name) : name == group.name))
+        continue;
+      isNoted[i] = true;
+      if (isKernel)
+        group.kernels.push_back(name.str());
+      else if (group.reason.empty())
+        group.reason = options.useKernels ? remarks.find(name) : "runs on torch's functions, as asked";
+      return;
+    }
+  };
+  module->walk([&](mlir::Operation *op) {
+    if (auto launch = mlir::dyn_cast<LaunchOp>(op))
+      note(launch.getKernel(), /*isKernel=*/true);
+    else if (auto kernel = mlir::dyn_cast<KernelOp>(op))
+      note(kernel.getName(), /*isKernel=*/false);
+    else if (auto instances = mlir::dyn_cast<InstancesOp>(op))
+      note(instances.getName(), /*isKernel=*/false);
+  });
+}
+
+void Compiler::makePlan() {
+  KernelLookup lookup;
+  if (kernels)
+    lookup = [kernels = kernels](llvm::StringRef name) { return kernels->lookup(name); };
+  result->plan = Plan::create(*module, lookup, options.outputStrides);
+}
+
+std::string Compiler::print() {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  module->print(stream, mlir::OpPrintingFlags().elideLargeElementsAttrs(16));
+  return text;
+}
+
+} // namespace
+
+std::shared_ptr<Compilation> compile(const Model &model, const CompileOptions &options) {
+  return Compiler(model, options).run();
+}
+
+std::shared_ptr<Model> parseModel(const std::string &text, std::map<std::string, at::Tensor> tensors) {
+  auto model = std::make_shared<Model>();
+  Messages messages(model->context.get());
+  model->module = mlir::parseSourceString<mlir::ModuleOp>(text, model->context.get());
+  TORCH_CHECK_VALUE(model->module, "pfcn: the text is no module of the pfcn dialect: ", messages.text);
+  model->tensors = std::move(tensors);
+  return model;
+}
+
+} // namespace pfcn::runtime

@@ -1,0 +1,283 @@
+//===- Homes.cpp - one stacked tensor for n live parameters ------------------------===//
+//
+// A home knows which of its slots are in use: the deleter of a slot's storage tells it. So
+// a parameter that was pointed elsewhere comes back into its slot only when nothing else,
+// such as a backup of averaged weights, can see that slot.
+//
+//===----------------------------------------------------------------------------===//
+
+#include "pfcn/Runtime/Homes.h"
+
+#include "llvm/ADT/SmallPtrSet.h"
+
+#include <ATen/Functions.h>
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/core/Allocator.h>
+#include <c10/core/CPUAllocator.h>
+#include <c10/core/StorageImpl.h>
+
+#include <atomic>
+#include <cstring>
+#include <numeric>
+
+namespace pfcn::runtime {
+
+struct HomeState {
+  HomeState(at::Tensor memory, int64_t slots) : memory(std::move(memory)), inUse(slots) {}
+
+  at::Tensor memory;
+  std::vector<std::atomic<bool>> inUse;
+  /// How many slots have been let go of, ever.
+  std::atomic<uint64_t> released{0};
+  /// How many stacks read their weights here.
+  std::atomic<int64_t> readers{0};
+};
+
+namespace {
+
+/// What the storage of a slot owns.
+struct SlotOwner {
+  std::shared_ptr<HomeState> state;
+  int64_t slot;
+};
+
+void releaseSlot(void *context) {
+  std::unique_ptr<SlotOwner> owner(static_cast<SlotOwner *>(context));
+  owner->state->inUse[owner->slot] = false;
+  ++owner->state->released;
+}
+
+const SlotOwner *findOwner(const at::Tensor &tensor) {
+  const at::DataPtr &data = tensor.storage().unsafeGetStorageImpl()->data_ptr();
+  return data.get_deleter() == &releaseSlot ? static_cast<const SlotOwner *>(data.get_context()) : nullptr;
+}
+
+const c10::StorageImpl *storageOf(const at::Tensor &tensor) {
+  return tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
+}
+
+std::vector<int64_t> defaultStrides(at::IntArrayRef shape) {
+  std::vector<int64_t> strides(shape.size());
+  int64_t stride = 1;
+  for (size_t i = shape.size(); i-- > 0;) {
+    strides[i] = stride;
+    stride *= std::max<int64_t>(shape[i], 1);
+  }
+  return strides;
+}
+
+std::vector<int64_t> stackedShape(size_t count, at::IntArrayRef shape) {
+  std::vector<int64_t> sizes{static_cast<int64_t>(count)};
+  sizes.insert(sizes.end(), shape.begin(), shape.end());
+  return sizes;
+}
+
+/// What of a tensor's own nature keeps it from moving; empty where nothing does.
+std::string findObstacle(const at::Tensor &tensor, at::IntArrayRef strides) {
+  c10::DispatchKeySet keys = tensor.key_set();
+  if (keys.has(c10::DispatchKey::Python) || !tensor.has_storage())
+    return "is a tensor subclass";
+  if (tensor.is_conj() || tensor.is_neg())
+    return "is a lazy conjugate or negative";
+  if (tensor.strides() != strides || tensor.storage_offset() != 0 || tensor.storage().nbytes() != tensor.nbytes())
+    return "is a view of a larger storage or not contiguous";
+  if (!tensor.unsafeGetTensorImpl()->allow_tensor_metadata_change())
+    return "does not allow its storage to change";
+  // Moving one of two tensors that share memory would part them.
+  if (tensor.storage().use_count() != 1)
+    return "shares its memory with another tensor (a state_dict, a NumPy array or an average held elsewhere)";
+  const at::DataPtr &data = tensor.storage().data_ptr();
+  bool ordinary = data.get_deleter() == c10::GetAllocator(c10::kCPU)->raw_deleter() || findOwner(tensor);
+  return ordinary ? "" : "lies in shared, mapped or foreign memory";
+}
+
+void copyValues(llvm::ArrayRef<at::Tensor> members, const at::Tensor &stacked) {
+  auto *target = static_cast<char *>(stacked.mutable_data_ptr());
+  size_t bytes = members.front().nbytes();
+  for (size_t i = 0; i < members.size(); ++i) {
+    if (members[i].is_contiguous() && !members[i].is_conj() && !members[i].is_neg())
+      std::memcpy(target + i * bytes, members[i].const_data_ptr(), bytes);
+    else
+      stacked.select(0, static_cast<int64_t>(i)).copy_(members[i]);
+  }
+}
+
+} // namespace
+
+Stack::Stack(std::vector<at::Tensor> parameters, std::vector<std::string> paths)
+    : members(std::move(parameters)), names(std::move(paths)) {
+  TORCH_CHECK(!members.empty() && members.size() == names.size(), "pfcn: a stack needs one path per parameter");
+  shape = members.front().sizes().vec();
+  strides = defaultStrides(shape);
+  dtype = members.front().scalar_type();
+  for (size_t i = 0; i < members.size(); ++i)
+    TORCH_CHECK_VALUE(members[i].sizes() == at::IntArrayRef(shape) && members[i].scalar_type() == dtype &&
+                          members[i].device().is_cpu(),
+                      "pfcn: parameter '", names[i], "' differs from '", names.front(), "' in shape, type or device");
+  settle();
+}
+
+Stack::~Stack() { setHome(nullptr, 0); }
+
+/// The storage alone would miss `p.data = p.data.t()`, so the strides are compared as well.
+bool Stack::isSettled() const {
+  if (!home || home->released.load(std::memory_order_relaxed) != released)
+    return false;
+  constexpr size_t kAhead = 16;
+  size_t count = members.size(), bytes = strides.size() * sizeof(int64_t);
+  bool same = true;
+  for (size_t i = 0; i < count; ++i) {
+    if (i + kAhead < count)
+      __builtin_prefetch(members[i + kAhead].unsafeGetTensorImpl());
+    const c10::TensorImpl *impl = members[i].unsafeGetTensorImpl();
+    same &= impl->unsafe_storage().unsafeGetStorageImpl() == expected[i];
+    at::IntArrayRef actual = impl->strides();
+    same &= actual.size() == strides.size() && std::memcmp(actual.data(), strides.data(), bytes) == 0;
+  }
+  return same;
+}
+
+bool Stack::settle() {
+  for (const at::Tensor &member : members)
+    if (member.sizes() != at::IntArrayRef(shape) || member.scalar_type() != dtype || !member.device().is_cpu())
+      return false;
+  at::NoGradGuard noGrad;
+  if (!findHome())
+    adopt();
+  return true;
+}
+
+void Stack::setHome(std::shared_ptr<HomeState> state, int64_t slot) {
+  if (home)
+    --home->readers;
+  home = std::move(state);
+  firstSlot = slot;
+  expected.clear();
+  if (!home)
+    return;
+  ++home->readers;
+  reason.clear();
+  stacked = home->memory.narrow(0, firstSlot, static_cast<int64_t>(members.size()));
+  for (const at::Tensor &member : members)
+    expected.push_back(storageOf(member));
+  released = home->released;
+}
+
+/// Whether the members already lie one behind the other in a home: this one's own, another
+/// plan's, or an earlier one that they were pointed back to.
+bool Stack::findHome() {
+  const SlotOwner *first = findOwner(members.front());
+  if (!first)
+    return false;
+  for (size_t i = 0; i < members.size(); ++i) {
+    const SlotOwner *owner = findOwner(members[i]);
+    if (!owner || owner->state != first->state || owner->slot != first->slot + static_cast<int64_t>(i) ||
+        members[i].strides() != at::IntArrayRef(strides) || members[i].storage_offset() != 0)
+      return false;
+  }
+  setHome(first->state, first->slot);
+  return true;
+}
+
+bool Stack::isInPlace(size_t i) const {
+  const SlotOwner *owner = findOwner(members[i]);
+  return owner && owner->state == home && owner->slot == firstSlot + static_cast<int64_t>(i) &&
+         members[i].strides() == at::IntArrayRef(strides) && members[i].storage_offset() == 0;
+}
+
+/// What keeps these members from moving; empty where nothing does.
+std::string Stack::findObstacle(llvm::ArrayRef<size_t> moving) const {
+  if (members.front().numel() == 0)
+    return "the parameters are empty";
+  llvm::SmallPtrSet<const c10::TensorImpl *, 32> seen;
+  for (const at::Tensor &member : members)
+    if (!seen.insert(member.unsafeGetTensorImpl()).second)
+      return "one parameter serves several instances";
+  for (size_t i : moving) {
+    if (std::string obstacle = runtime::findObstacle(members[i], strides); !obstacle.empty())
+      return "'" + names[i] + "' " + obstacle;
+    const SlotOwner *owner = findOwner(members[i]);
+    if (owner && owner->state != home && owner->state->readers > 0)
+      return "'" + names[i] + "' already lies in the home of another group";
+  }
+  return "";
+}
+
+/// Moves the members that are elsewhere back into their slots; where one of these is still seen by something
+/// else, all members move to a fresh home. All or nothing.
+void Stack::adopt() {
+  std::vector<size_t> moving;
+  bool canStay = home != nullptr;
+  for (size_t i = 0; i < members.size(); ++i) {
+    if (isInPlace(i))
+      continue;
+    moving.push_back(i);
+    canStay = canStay && !home->inUse[firstSlot + i];
+  }
+  if (!canStay) {
+    moving.resize(members.size());
+    std::iota(moving.begin(), moving.end(), 0);
+  }
+  reason = findObstacle(moving);
+  if (!reason.empty()) {
+    setHome(nullptr, 0);
+    return;
+  }
+  std::shared_ptr<HomeState> target = home;
+  int64_t slot = firstSlot;
+  if (!canStay) {
+    target = std::make_shared<HomeState>(at::empty(stackedShape(members.size(), shape), dtype), members.size());
+    slot = 0;
+  }
+  for (size_t i : moving)
+    moveInto(i, target, slot + static_cast<int64_t>(i));
+  setHome(target, slot);
+}
+
+void Stack::moveInto(size_t i, const std::shared_ptr<HomeState> &state, int64_t slot) {
+  at::Tensor target = state->memory.select(0, slot);
+  size_t bytes = target.nbytes();
+  void *data = target.mutable_data_ptr();
+  std::memcpy(data, members[i].const_data_ptr(), bytes);
+  state->inUse[slot] = true;
+  at::DataPtr pointer(data, new SlotOwner{state, slot}, &releaseSlot, c10::Device(c10::kCPU));
+  auto storage = c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes, std::move(pointer),
+                                                       /*allocator=*/nullptr, /*resizable=*/false);
+  members[i].unsafeGetTensorImpl()->set_storage_keep_dtype(c10::Storage(std::move(storage)));
+}
+
+at::Tensor Stack::get() {
+  if (!home)
+    refreshCopy();
+  return stacked;
+}
+
+/// Another thread may still read the copy of an earlier call.
+void Stack::refreshCopy() {
+  at::NoGradGuard noGrad;
+  at::AutoDispatchBelowADInplaceOrView below;
+  if (!stacked.defined() || stacked.use_count() > 1 || stacked.storage().use_count() > 1)
+    stacked = at::empty(stackedShape(members.size(), shape), dtype);
+  copyValues(members, stacked);
+}
+
+at::Tensor copyStack(llvm::ArrayRef<at::Tensor> members) {
+  at::NoGradGuard noGrad;
+  at::Tensor stacked = at::empty(stackedShape(members.size(), members.front().sizes()), members.front().scalar_type());
+  copyValues(members, stacked);
+  return stacked;
+}
+
+at::Tensor packInterleaved(const at::Tensor &stacked, int64_t lanes) {
+  at::NoGradGuard noGrad;
+  int64_t count = stacked.size(0), tiles = (count + lanes - 1) / lanes;
+  at::Tensor instances = at::empty({tiles, lanes}, at::kLong);
+  int64_t *instance = instances.mutable_data_ptr<int64_t>();
+  for (int64_t tile = 0; tile < tiles; ++tile)
+    for (int64_t lane = 0; lane < lanes; ++lane)
+      *instance++ = std::min(std::max<int64_t>(std::min(tile * lanes, count - lanes), 0) + lane, count - 1);
+  return stacked.reshape({count, -1}).index({instances}).transpose(1, 2).contiguous();
+}
+
+} // namespace pfcn::runtime

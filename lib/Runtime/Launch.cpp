@@ -1,0 +1,192 @@
+//===- Launch.cpp - calling a compiled kernel on torch tensors ---------------------===//
+//
+// The packed convention: pointers to begin and end, then for every memref a pointer to a
+// pointer to its descriptor {allocated, aligned, offset, sizes..., strides...}.
+//
+//===----------------------------------------------------------------------------===//
+
+#include "pfcn/Runtime/Launch.h"
+
+#include "pfcn/Runtime/Parallel.h"
+
+#include "mlir/IR/BuiltinTypes.h"
+
+#include <ATen/Functions.h>
+
+namespace pfcn::runtime {
+
+//===----------------------------------------------------------------------------===//
+// Access
+//===----------------------------------------------------------------------------===//
+
+Access::Access(mlir::pfcn::AccessAttr attribute, int64_t count)
+    : isShared(attribute.isShared()), isSelect(attribute.isSelect()), count(count), dim(attribute.getDim()),
+      size(attribute.getSize()), stride(attribute.getStride()), offset(attribute.getOffset()),
+      table(attribute.getTable()) {}
+
+at::Tensor Access::getInstance(const at::Tensor &whole, int64_t instance) const {
+  if (isShared)
+    return whole;
+  int64_t start = getStart(instance);
+  return isSelect ? whole.select(dim, start) : whole.narrow(dim, start, size);
+}
+
+/// The sizes and strides of the strided view of all instances.
+static void describeView(const Access &access, const at::Tensor &whole, llvm::SmallVectorImpl<int64_t> &sizes,
+                         llvm::SmallVectorImpl<int64_t> &strides) {
+  if (!access.isShared) {
+    sizes.push_back(access.count);
+    strides.push_back(whole.stride(access.dim) * access.stride);
+  }
+  for (int64_t i = 0; i < whole.dim(); ++i) {
+    if (!access.isShared && i == access.dim && access.isSelect)
+      continue;
+    sizes.push_back(!access.isShared && i == access.dim ? access.size : whole.size(i));
+    strides.push_back(whole.stride(i));
+  }
+}
+
+at::Tensor Access::getAll(const at::Tensor &whole) const {
+  if (isShared)
+    return whole;
+  if (isView()) {
+    llvm::SmallVector<int64_t, 8> sizes, strides;
+    describeView(*this, whole, sizes, strides);
+    return whole.as_strided({sizes.data(), sizes.size()}, {strides.data(), strides.size()},
+                            whole.storage_offset() + offset * whole.stride(dim));
+  }
+  std::vector<at::Tensor> instances;
+  for (int64_t i = 0; i < count; ++i)
+    instances.push_back(getInstance(whole, i));
+  return at::stack(instances);
+}
+
+void Access::store(const at::Tensor &whole, const at::Tensor &all) const {
+  if (isView()) {
+    getAll(whole).copy_(all);
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i)
+    getInstance(whole, i).copy_(all.select(0, i));
+}
+
+//===----------------------------------------------------------------------------===//
+// Launch
+//===----------------------------------------------------------------------------===//
+
+static LaunchOperand makeOperand(mlir::pfcn::AccessAttr access, int64_t count, mlir::Type type) {
+  auto memref = mlir::dyn_cast<mlir::MemRefType>(type);
+  TORCH_CHECK(memref, "pfcn: a kernel has an argument that is no memref");
+  LaunchOperand operand{Access(access, count), {}, 0};
+  llvm::SmallVector<int64_t> strides;
+  TORCH_CHECK(llvm::succeeded(memref.getStridesAndOffset(strides, operand.offset)),
+              "pfcn: a kernel has an argument that is not strided");
+  operand.strides.assign(strides.begin(), strides.end());
+  return operand;
+}
+
+Launch::Launch(mlir::pfcn::LaunchOp op, mlir::FunctionType type, Kernel kernel)
+    : kernel(kernel), tiles(op.getTiles()), inputCount(op.getInputs().size()) {
+  size_t count = op.getInputs().size() + op.getInits().size();
+  TORCH_CHECK(type.getNumInputs() == count + 2, "pfcn: kernel ", op.getKernel().str(), " takes ",
+              type.getNumInputs() - 2, " tensors, and its launch has ", count);
+  auto packed = op->getAttrOfType<mlir::DenseI64ArrayAttr>("pfcn.packed");
+  unsigned next = 2;
+  for (mlir::ArrayAttr accesses : {op.getInputAccesses(), op.getInitAccesses()})
+    for (mlir::Attribute access : accesses) {
+      // What is packed comes as the kernel wants it, whole.
+      bool isPacked = packed && operands.size() < inputCount && packed[operands.size()] != 0;
+      auto seen = isPacked ? mlir::pfcn::AccessAttr::getShared(op.getContext())
+                           : mlir::cast<mlir::pfcn::AccessAttr>(access);
+      operands.push_back(makeOperand(seen, op.getCount(), type.getInput(next++)));
+    }
+}
+
+namespace {
+
+/// The memrefs of one call. Descriptors lie one behind the other in `words`.
+struct Arguments {
+  llvm::SmallVector<int64_t, 128> words;
+  llvm::SmallVector<size_t, 16> starts;
+  /// Copies that live as long as the call.
+  llvm::SmallVector<at::Tensor, 2> copies;
+  int64_t bytes = 0;
+};
+
+} // namespace
+
+/// Whether a kernel that was compiled for these strides can read the view. The stride of a
+/// dimension of size 1 is never used.
+static bool fits(const LaunchOperand &operand, llvm::ArrayRef<int64_t> sizes, llvm::ArrayRef<int64_t> strides,
+                 int64_t offset) {
+  if (!mlir::ShapedType::isDynamic(operand.offset) && operand.offset != offset)
+    return false;
+  for (size_t i = 0; i < sizes.size(); ++i)
+    if (!mlir::ShapedType::isDynamic(operand.strides[i]) && operand.strides[i] != strides[i] && sizes[i] > 1)
+      return false;
+  return true;
+}
+
+/// Appends the descriptor of the operand; false where the kernel cannot read it.
+static bool append(Arguments &arguments, const LaunchOperand &operand, const at::Tensor &whole) {
+  llvm::SmallVector<int64_t, 8> sizes, strides;
+  describeView(operand.access, whole, sizes, strides);
+  int64_t offset = operand.access.isShared ? 0 : operand.access.offset * whole.stride(operand.access.dim);
+  if (!fits(operand, sizes, strides, offset))
+    return false;
+  arguments.starts.push_back(arguments.words.size());
+  auto data = reinterpret_cast<int64_t>(whole.const_data_ptr());
+  arguments.words.append({data, data, offset});
+  arguments.words.append(sizes.begin(), sizes.end());
+  arguments.words.append(strides.begin(), strides.end());
+  int64_t elements = whole.element_size();
+  for (int64_t size : sizes)
+    elements *= size;
+  arguments.bytes += elements;
+  return true;
+}
+
+/// An input as the kernel can read it: in place, or copied to the layout it was compiled for.
+static void appendInput(Arguments &arguments, const LaunchOperand &operand, const at::Tensor &whole) {
+  if (operand.access.isView() && append(arguments, operand, whole))
+    return;
+  bool gather = !operand.access.isView();
+  at::Tensor copy = gather ? operand.access.getAll(whole).contiguous() : whole.contiguous();
+  LaunchOperand plain = operand;
+  if (gather)
+    plain.access.isShared = true; // the copy already has the instances first
+  TORCH_CHECK(append(arguments, plain, copy), "pfcn: a kernel was compiled for a layout that its input of shape ",
+              whole.sizes(), " cannot have");
+  arguments.copies.push_back(std::move(copy));
+}
+
+void Launch::run(TensorRange tensors) const {
+  Arguments arguments;
+  llvm::SmallVector<std::pair<size_t, at::Tensor>, 1> scattered; // destinations that no view describes
+  for (size_t i = 0; i < inputCount; ++i)
+    appendInput(arguments, operands[i], tensors[i]);
+  for (size_t i = inputCount; i < operands.size(); ++i) {
+    if (operands[i].access.isView()) {
+      TORCH_CHECK(append(arguments, operands[i], tensors[i]), "pfcn: a kernel cannot write its destination in place");
+      continue;
+    }
+    at::Tensor all = at::empty_like(operands[i].access.getAll(tensors[i]), at::MemoryFormat::Contiguous);
+    LaunchOperand plain = operands[i];
+    plain.access.isShared = true;
+    TORCH_CHECK(append(arguments, plain, all), "pfcn: a kernel cannot write its destination");
+    scattered.push_back({i, all});
+  }
+  runTiles(tiles, arguments.bytes, [&](int64_t begin, int64_t end) {
+    llvm::SmallVector<void *, 24> pointers, packed;
+    for (size_t start : arguments.starts)
+      pointers.push_back(arguments.words.data() + start);
+    packed.append({&begin, &end});
+    for (void *&pointer : pointers)
+      packed.push_back(&pointer);
+    kernel(packed.data());
+  });
+  for (auto &[i, all] : scattered)
+    operands[i].access.store(tensors[i], all);
+}
+
+} // namespace pfcn::runtime

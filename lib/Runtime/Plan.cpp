@@ -1,0 +1,546 @@
+//===- Plan.cpp - a compiled model as a short list of steps ------------------------===//
+//
+// One visit per op of `forward`, in order, so effects keep their order. A group writes into its
+// destination where nothing else can see that tensor, and into a fresh one elsewhere.
+//
+//===----------------------------------------------------------------------------===//
+
+#include "pfcn/Runtime/Plan.h"
+
+#include "pfcn/Dialect/Pfcn.h"
+#include "pfcn/Runtime/Launch.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/SymbolTable.h"
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/SmallPtrSet.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+#include <ATen/Functions.h>
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/core/grad_mode.h>
+
+#include <numeric>
+
+using namespace mlir::pfcn;
+
+namespace pfcn::runtime {
+
+const char *getName(StepKind kind) {
+  switch (kind) {
+  case StepKind::Kernel:
+    return "kernel";
+  case StepKind::Library:
+    return "library";
+  case StepKind::Operator:
+    return "operator";
+  case StepKind::View:
+    return "view";
+  case StepKind::Allocation:
+    return "allocation";
+  }
+  return "";
+}
+
+//===----------------------------------------------------------------------------===//
+// Types of tensors
+//===----------------------------------------------------------------------------===//
+
+static TensorSpec makeSpec(mlir::Type type) {
+  auto tensor = mlir::cast<mlir::RankedTensorType>(type);
+  TensorSpec spec{tensor.getShape().vec(), getScalarType(tensor.getElementType())};
+  for (int64_t &size : spec.sizes)
+    if (mlir::ShapedType::isDynamic(size))
+      size = -1;
+  return spec;
+}
+
+bool TensorSpec::matches(const at::Tensor &tensor) const {
+  if (tensor.scalar_type() != dtype || tensor.dim() != static_cast<int64_t>(sizes.size()))
+    return false;
+  at::IntArrayRef given = tensor.sizes();
+  for (size_t i = 0; i < sizes.size(); ++i)
+    if (sizes[i] != given[i] && sizes[i] >= 0)
+      return false;
+  return true;
+}
+
+static std::string join(llvm::ArrayRef<int64_t> sizes) {
+  std::string text = "[";
+  for (size_t i = 0; i < sizes.size(); ++i)
+    text += (i ? ", " : "") + (sizes[i] < 0 ? std::string("?") : std::to_string(sizes[i]));
+  return text + "]";
+}
+
+std::string TensorSpec::str() const { return std::string(c10::toString(dtype)) + join(sizes); }
+
+//===----------------------------------------------------------------------------===//
+// Building
+//===----------------------------------------------------------------------------===//
+
+/// Turns the ops of one block into steps.
+class PlanBuilder {
+public:
+  PlanBuilder(Program &program, Plan *plan, mlir::ModuleOp module, const KernelLookup &lookup)
+      : program(program), plan(plan), module(module), lookup(lookup) {}
+
+  void build(mlir::Block &block);
+
+private:
+  unsigned define(mlir::Value value) { return slots[value] = program.tensorCount++; }
+  unsigned defineIndex(mlir::Value value) { return slots[value] = program.indexCount++; }
+  unsigned use(mlir::Value value) const {
+    auto found = slots.find(value);
+    TORCH_CHECK(found != slots.end(), "pfcn: a value is used where the plan does not know it");
+    return found->second;
+  }
+  std::vector<unsigned> useAll(mlir::ValueRange values) const {
+    std::vector<unsigned> result;
+    for (mlir::Value value : values)
+      result.push_back(use(value));
+    return result;
+  }
+  void addStep(StepKind kind, std::string name, std::function<void(Frame &)> run) {
+    program.steps.push_back({kind, std::move(name), std::move(run), {}});
+  }
+
+  void visit(mlir::Operation *op);
+  bool visitIndex(mlir::Operation *op);
+  void addLeaf(mlir::Operation *op, std::vector<std::string> paths, int64_t lanes, unsigned slot);
+  void visitStack(ParameterStackOp op);
+  unsigned useInput(LaunchOp op, size_t i);
+  void visitEmpty(EmptyOp op);
+  void visitLaunch(LaunchOp op);
+  void visitCompute(mlir::Operation *op);
+  template <typename GroupOp> void visitGroup(GroupOp op);
+  void freeDeadSlots(mlir::Block &block);
+
+  Program &program;
+  Plan *plan;
+  mlir::ModuleOp module;
+  const KernelLookup &lookup;
+  llvm::DenseMap<mlir::Value, unsigned> slots;
+  llvm::DenseMap<std::pair<mlir::Value, int64_t>, unsigned> packedSlots;
+  /// How many steps there were when an op was done: its last step is the one before.
+  llvm::DenseMap<mlir::Operation *, size_t> stepsAfter;
+};
+
+static bool isIndex(mlir::Value value) { return value.getType().isIndex(); }
+
+void PlanBuilder::build(mlir::Block &block) {
+  for (mlir::BlockArgument argument : block.getArguments())
+    program.inputs.push_back(define(argument));
+  for (mlir::Operation &op : block.without_terminator()) {
+    visit(&op);
+    stepsAfter[&op] = program.steps.size();
+  }
+  program.outputs = useAll(block.getTerminator()->getOperands());
+  freeDeadSlots(block);
+}
+
+/// Lets go of every tensor after its last use. Results of the block stay.
+void PlanBuilder::freeDeadSlots(mlir::Block &block) {
+  for (auto &[value, slot] : slots) {
+    if (isIndex(value))
+      continue;
+    size_t last = value.getDefiningOp() ? stepsAfter.lookup(value.getDefiningOp()) : 0;
+    bool escapes = false;
+    for (mlir::Operation *user : value.getUsers()) {
+      escapes |= user == block.getTerminator();
+      last = std::max(last, stepsAfter.lookup(user));
+    }
+    if (!escapes && last > 0)
+      program.steps[last - 1].dead.push_back(slot);
+  }
+}
+
+void PlanBuilder::visit(mlir::Operation *op) {
+  if (visitIndex(op))
+    return;
+  llvm::TypeSwitch<mlir::Operation *>(op)
+      .Case([&](ParameterOp leaf) { addLeaf(leaf, {leaf.getPath().str()}, /*lanes=*/0, define(leaf.getResult())); })
+      .Case([&](ParameterStackOp leaf) { visitStack(leaf); })
+      .Case([&](ConstantOp constant) {
+        program.constants.push_back({define(constant.getResult()), makeConstant(constant.getValue())});
+      })
+      .Case([&](EmptyOp empty) { visitEmpty(empty); })
+      .Case([&](LaunchOp launch) { visitLaunch(launch); })
+      .Case([&](KernelOp group) { visitGroup(group); })
+      .Case([&](InstancesOp group) { visitGroup(group); })
+      .Default([&](mlir::Operation *other) { visitCompute(other); });
+}
+
+/// Sizes of dynamic tensors and their arithmetic.
+bool PlanBuilder::visitIndex(mlir::Operation *op) {
+  namespace arith = mlir::arith;
+  if (auto dim = mlir::dyn_cast<mlir::tensor::DimOp>(op)) {
+    unsigned slot = defineIndex(dim.getResult()), source = use(dim.getSource()), index = use(dim.getIndex());
+    addStep(StepKind::View, "size", [=](Frame &frame) {
+      frame.indices[slot] = frame.tensors[source].size(frame.indices[index]);
+    });
+    return true;
+  }
+  if (op->getNumResults() != 1 || !isIndex(op->getResult(0)))
+    return false;
+  unsigned slot = defineIndex(op->getResult(0));
+  if (auto constant = mlir::dyn_cast<arith::ConstantIndexOp>(op)) {
+    addStep(StepKind::View, "size", [=, value = constant.value()](Frame &frame) { frame.indices[slot] = value; });
+    return true;
+  }
+  using Function = int64_t (*)(int64_t, int64_t);
+  Function function = llvm::TypeSwitch<mlir::Operation *, Function>(op)
+                          .Case<arith::AddIOp>([](auto) { return [](int64_t a, int64_t b) { return a + b; }; })
+                          .Case<arith::SubIOp>([](auto) { return [](int64_t a, int64_t b) { return a - b; }; })
+                          .Case<arith::MulIOp>([](auto) { return [](int64_t a, int64_t b) { return a * b; }; })
+                          .Case<arith::DivUIOp, arith::DivSIOp>(
+                              [](auto) { return [](int64_t a, int64_t b) { return b == 0 ? 0 : a / b; }; })
+                          .Default([](auto) { return nullptr; });
+  TORCH_CHECK_NOT_IMPLEMENTED(function, "pfcn: ", describe(op), " cannot be run as arithmetic on sizes");
+  addStep(StepKind::View, "size", [=, lhs = use(op->getOperand(0)), rhs = use(op->getOperand(1))](Frame &frame) {
+    frame.indices[slot] = function(frame.indices[lhs], frame.indices[rhs]);
+  });
+  return true;
+}
+
+/// The layout in which a launch wants its input i, 0 for torch's own.
+static int64_t getPackedLanes(LaunchOp op, size_t i) {
+  auto packed = op->getAttrOfType<mlir::DenseI64ArrayAttr>("pfcn.packed");
+  return packed ? packed[i] : 0;
+}
+
+void PlanBuilder::addLeaf(mlir::Operation *op, std::vector<std::string> paths, int64_t lanes, unsigned slot) {
+  TORCH_CHECK(plan, "pfcn: ", describe(op), " stands inside of a group");
+  plan->leaves.push_back({std::move(paths), mlir::isa<ParameterStackOp>(op), lanes, makeSpec(op->getResult(0).getType())});
+  plan->leafSlots.push_back(slot);
+}
+
+static std::vector<std::string> getPaths(ParameterStackOp op) {
+  std::vector<std::string> paths;
+  for (mlir::Attribute path : op.getPaths())
+    paths.push_back(mlir::cast<mlir::StringAttr>(path).str());
+  return paths;
+}
+
+/// A stack that is only read packed is not needed in torch's own layout as well.
+void PlanBuilder::visitStack(ParameterStackOp op) {
+  bool isRead = llvm::any_of(op->getUses(), [](mlir::OpOperand &use) {
+    auto launch = mlir::dyn_cast<LaunchOp>(use.getOwner());
+    return !launch || getPackedLanes(launch, use.getOperandNumber()) == 0;
+  });
+  if (isRead)
+    addLeaf(op, getPaths(op), /*lanes=*/0, define(op.getResult()));
+}
+
+/// The slot of an input of a launch.
+unsigned PlanBuilder::useInput(LaunchOp op, size_t i) {
+  int64_t lanes = getPackedLanes(op, i);
+  if (lanes == 0)
+    return use(op.getInputs()[i]);
+  auto stack = op.getInputs()[i].getDefiningOp<ParameterStackOp>();
+  TORCH_CHECK(stack, "pfcn: kernel ", op.getKernel().str(), " wants something packed that is no stack of parameters");
+  auto [found, isNew] = packedSlots.try_emplace({stack.getResult(), lanes}, program.tensorCount);
+  if (isNew)
+    addLeaf(stack, getPaths(stack), lanes, program.tensorCount++);
+  return found->second;
+}
+
+static at::Tensor allocate(llvm::ArrayRef<int64_t> sizes, at::ScalarType dtype) {
+  return at::detail::empty_cpu({sizes.data(), sizes.size()}, dtype);
+}
+
+void PlanBuilder::visitEmpty(EmptyOp op) {
+  unsigned slot = define(op.getResult());
+  addStep(StepKind::Allocation, "empty",
+          [slot, spec = makeSpec(op.getType()), dynamic = useAll(op.getDynamicSizes())](Frame &frame) {
+            llvm::SmallVector<int64_t, 6> sizes(spec.sizes.begin(), spec.sizes.end());
+            const unsigned *next = dynamic.data();
+            for (int64_t &size : sizes)
+              if (size < 0)
+                size = frame.indices[*next++];
+            frame.tensors[slot] = allocate(sizes, spec.dtype);
+          });
+}
+
+void PlanBuilder::visitCompute(mlir::Operation *op) {
+  std::vector<unsigned> operands = useAll(op->getOperands());
+  std::vector<unsigned> results;
+  for (mlir::Value result : op->getResults())
+    results.push_back(define(result));
+  bool isView = mlir::isa<ReshapeOp, PermuteOp, SliceOp, SelectOp, UnsqueezeOp, SqueezeOp, ExpandOp>(op);
+  auto opaque = mlir::dyn_cast<OpaqueOp>(op);
+  StepKind kind = opaque ? StepKind::Operator : isView ? StepKind::View : StepKind::Library;
+  std::string name = opaque ? opaque.getName().str() : op->getName().stripDialect().str();
+  addStep(kind, std::move(name), [evaluate = makeEvaluator(op), operands, results](Frame &frame) {
+    llvm::SmallVector<at::Tensor, 4> values;
+    for (unsigned operand : operands)
+      values.push_back(frame.tensors[operand]);
+    TensorVector computed = evaluate(values);
+    for (size_t i = 0; i < results.size(); ++i)
+      frame.tensors[results[i]] = std::move(computed[i]);
+  });
+}
+
+//===----------------------------------------------------------------------------===//
+// Groups
+//===----------------------------------------------------------------------------===//
+
+namespace {
+
+/// A destination of a group: where it is, and whether the group may write into it.
+struct Destination {
+  unsigned slot;
+  bool inPlace;
+  /// Nothing of what it holds is wanted.
+  bool isEmpty;
+
+  at::Tensor get(Frame &frame) const {
+    at::Tensor &tensor = frame.tensors[slot];
+    if (inPlace)
+      return tensor;
+    return isEmpty ? allocate(tensor.sizes(), tensor.scalar_type()) : tensor.clone(at::MemoryFormat::Contiguous);
+  }
+};
+
+} // namespace
+
+/// Nothing else may see what a group writes: two groups may share one `pfcn.empty` (common
+/// subexpressions are merged), and a destination may be anything.
+static Destination makeDestination(mlir::Value init, unsigned slot) {
+  mlir::Operation *source = init.getDefiningOp();
+  bool isEmpty = mlir::isa_and_nonnull<EmptyOp>(source);
+  bool isOwn = isEmpty || mlir::isa_and_nonnull<LaunchOp, KernelOp, InstancesOp>(source);
+  return {slot, isOwn && init.hasOneUse(), isEmpty};
+}
+
+void PlanBuilder::visitLaunch(LaunchOp op) {
+  auto function = module.lookupSymbol<mlir::func::FuncOp>(op.getKernel());
+  TORCH_CHECK(function, "pfcn: there is no kernel ", op.getKernel().str());
+  Kernel kernel = lookup ? lookup(op.getKernel()) : nullptr;
+  TORCH_CHECK(kernel, "pfcn: kernel ", op.getKernel().str(), " has not been compiled");
+  std::vector<unsigned> inputs;
+  for (size_t i = 0; i < op.getInputs().size(); ++i)
+    inputs.push_back(useInput(op, i));
+  std::vector<Destination> destinations;
+  for (mlir::Value init : op.getInits())
+    destinations.push_back(makeDestination(init, use(init)));
+  std::vector<unsigned> results;
+  for (mlir::Value result : op.getResults())
+    results.push_back(define(result));
+  addStep(StepKind::Kernel, op.getKernel().str(),
+          [launch = Launch(op, function.getFunctionType(), kernel), lookup = lookup, inputs, destinations,
+           results](Frame &frame) {
+            llvm::SmallVector<at::Tensor, 8> tensors;
+            for (unsigned input : inputs)
+              tensors.push_back(frame.tensors[input]);
+            for (const Destination &destination : destinations)
+              tensors.push_back(destination.get(frame));
+            launch.run(tensors);
+            for (size_t i = 0; i < results.size(); ++i)
+              frame.tensors[results[i]] = tensors[inputs.size() + i];
+          });
+}
+
+namespace {
+
+/// A group that runs on torch's functions: its body once for all instances (`pfcn.kernel`),
+/// or instance by instance.
+struct LibraryGroup {
+  Program body;
+  bool batched;
+  int64_t count;
+  std::vector<Access> inputAccesses, destinationAccesses;
+
+  void run(TensorRange inputs, TensorRange destinations) const {
+    if (batched)
+      return runBody(inputs, destinations, -1);
+    for (int64_t i = 0; i < count; ++i)
+      runBody(inputs, destinations, i);
+  }
+
+private:
+  /// Runs the body for one instance, or for all where that is -1.
+  void runBody(TensorRange inputs, TensorRange destinations, int64_t instance) const {
+    Frame frame(body);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const Access &access = inputAccesses[i];
+      frame.tensors[body.inputs[i]] =
+          instance < 0 ? access.getAll(inputs[i]) : access.getInstance(inputs[i], instance);
+    }
+    body.run(frame);
+    for (size_t i = 0; i < destinations.size(); ++i) {
+      const at::Tensor &value = frame.tensors[body.outputs[i]];
+      if (instance < 0)
+        destinationAccesses[i].store(destinations[i], value);
+      else
+        destinationAccesses[i].getInstance(destinations[i], instance).copy_(value);
+    }
+  }
+};
+
+} // namespace
+
+template <typename GroupOp> void PlanBuilder::visitGroup(GroupOp op) {
+  auto group = std::make_shared<LibraryGroup>();
+  group->batched = std::is_same_v<GroupOp, KernelOp>;
+  group->count = op.getCount();
+  for (mlir::Attribute access : op.getInputAccesses())
+    group->inputAccesses.emplace_back(mlir::cast<AccessAttr>(access), group->count);
+  for (mlir::Attribute access : op.getInitAccesses())
+    group->destinationAccesses.emplace_back(mlir::cast<AccessAttr>(access), group->count);
+  PlanBuilder(group->body, nullptr, module, lookup).build(*op.getBodyBlock());
+  std::vector<unsigned> inputs = useAll(op.getInputs());
+  std::vector<Destination> destinations;
+  for (mlir::Value init : op.getInits())
+    destinations.push_back(makeDestination(init, use(init)));
+  std::vector<unsigned> results;
+  for (mlir::Value result : op.getResults())
+    results.push_back(define(result));
+  addStep(StepKind::Library, op.getName().str(), [group, inputs, destinations, results](Frame &frame) {
+    llvm::SmallVector<at::Tensor, 8> sources, targets;
+    for (unsigned input : inputs)
+      sources.push_back(frame.tensors[input]);
+    for (const Destination &destination : destinations)
+      targets.push_back(destination.get(frame));
+    group->run(sources, targets);
+    for (size_t i = 0; i < results.size(); ++i)
+      frame.tensors[results[i]] = targets[i];
+  });
+}
+
+//===----------------------------------------------------------------------------===//
+// Running
+//===----------------------------------------------------------------------------===//
+
+Frame::Frame(const Program &program) : tensors(program.tensorCount), indices(program.indexCount) {
+  for (const auto &[slot, tensor] : program.constants)
+    tensors[slot] = tensor;
+}
+
+void Program::run(Frame &frame) const {
+  for (const Step &step : steps) {
+    step.run(frame);
+    for (unsigned slot : step.dead)
+      frame.tensors[slot].reset();
+  }
+}
+
+/// The dimensions from the outermost to the innermost of a result that lies in memory without gaps;
+/// none of one that does not.
+static std::vector<int64_t> getOrder(mlir::Type type, llvm::ArrayRef<int64_t> strides) {
+  llvm::ArrayRef<int64_t> sizes = mlir::cast<mlir::RankedTensorType>(type).getShape();
+  if (sizes.size() != strides.size())
+    return {};
+  std::vector<int64_t> order(sizes.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return strides[a] > strides[b]; });
+  int64_t expected = 1;
+  for (int64_t dim : llvm::reverse(order)) {
+    if (sizes[dim] == 1)
+      continue;
+    if (expected > 0 ? strides[dim] != expected : strides[dim] == 0)
+      return {};
+    // Behind a dimension of any size, strides cannot be told.
+    expected = mlir::ShapedType::isDynamic(sizes[dim]) ? 0 : expected * sizes[dim];
+  }
+  return order;
+}
+
+std::shared_ptr<const Plan> Plan::create(mlir::ModuleOp module, KernelLookup lookup,
+                                         llvm::ArrayRef<std::vector<int64_t>> outputStrides) {
+  auto forward = module.lookupSymbol<mlir::func::FuncOp>("forward");
+  TORCH_CHECK(forward && !forward.isExternal(), "pfcn: the module has no function 'forward'");
+  TORCH_CHECK(forward.getBody().hasOneBlock(), "pfcn: 'forward' has control flow, which no plan has");
+  mlir::Block &block = forward.getBody().front();
+  auto plan = std::make_shared<Plan>();
+  for (mlir::Type type : forward.getFunctionType().getInputs())
+    plan->inputs.push_back(makeSpec(type));
+  PlanBuilder(plan->program, plan.get(), module, lookup).build(block);
+  mlir::OperandRange returned = block.getTerminator()->getOperands();
+  for (auto [i, value] : llvm::enumerate(returned)) {
+    mlir::Operation *source = value.getDefiningOp();
+    bool fresh = mlir::isa_and_nonnull<LaunchOp, KernelOp, InstancesOp>(source) && value.hasOneUse();
+    plan->allFresh &= fresh;
+    plan->outputs.push_back({!source || mlir::isa<ParameterOp>(source),
+                             i < outputStrides.size() ? getOrder(value.getType(), outputStrides[i]) : std::vector<int64_t>()});
+  }
+  return plan;
+}
+
+void Plan::check(TensorRange given, TensorRange weights) const {
+  TORCH_CHECK_VALUE(given.size() == inputs.size(), "pfcn: the model takes ", inputs.size(), " tensors, and got ",
+                    given.size());
+  for (size_t i = 0; i < inputs.size(); ++i)
+    TORCH_CHECK_VALUE(inputs[i].matches(given[i]) && given[i].device().is_cpu(), "pfcn: input ", i, " is ",
+                      inputs[i].str(), " on the CPU, and got ",
+                      TensorSpec{given[i].sizes().vec(), given[i].scalar_type()}.str(), " on ", given[i].device());
+  TORCH_CHECK_VALUE(weights.size() == leaves.size(), "pfcn: the plan has ", leaves.size(), " weights, and got ",
+                    weights.size());
+  for (size_t i = 0; i < leaves.size(); ++i)
+    TORCH_CHECK_VALUE(leaves[i].packedLanes > 0 || leaves[i].spec.matches(weights[i]), "pfcn: weight '",
+                      leaves[i].paths.front(), "' is ", leaves[i].spec.str(), ", and got ",
+                      TensorSpec{weights[i].sizes().vec(), weights[i].scalar_type()}.str());
+}
+
+std::vector<at::Tensor> Plan::run(TensorRange given, TensorRange weights) const {
+  check(given, weights);
+  return runUnchecked(given, weights);
+}
+
+std::vector<at::Tensor> Plan::runUnchecked(TensorRange given, TensorRange weights) const {
+  at::NoGradGuard noGrad;
+  at::AutoDispatchBelowADInplaceOrView below;
+  Frame frame(program);
+  for (size_t i = 0; i < given.size(); ++i)
+    frame.tensors[program.inputs[i]] = given[i];
+  for (size_t i = 0; i < weights.size(); ++i)
+    frame.tensors[leafSlots[i]] = weights[i];
+  program.run(frame);
+  return collect(frame, given, weights);
+}
+
+/// Sizes in the order of eager's memory, contiguous there.
+static std::vector<int64_t> orderedStrides(at::IntArrayRef sizes, llvm::ArrayRef<int64_t> order) {
+  std::vector<int64_t> strides(sizes.size());
+  int64_t stride = 1;
+  for (int64_t dim : llvm::reverse(order)) {
+    strides[dim] = stride;
+    stride *= std::max<int64_t>(sizes[dim], 1);
+  }
+  return strides;
+}
+
+static at::Tensor inOrder(const at::Tensor &tensor, llvm::ArrayRef<int64_t> order) {
+  std::vector<int64_t> strides = orderedStrides(tensor.sizes(), order);
+  if (tensor.strides() == at::IntArrayRef(strides))
+    return tensor;
+  return at::empty_strided(tensor.sizes(), strides, tensor.options()).copy_(tensor);
+}
+
+std::vector<at::Tensor> Plan::collect(Frame &frame, TensorRange given, TensorRange weights) const {
+  // What outlives the run, and earlier results, must not be seen through a result.
+  llvm::SmallPtrSet<const c10::StorageImpl *, 8> taken;
+  auto take = [&](const at::Tensor &tensor) { return taken.insert(tensor.storage().unsafeGetStorageImpl()).second; };
+  if (!allFresh) {
+    for (const at::Tensor &tensor : given)
+      take(tensor);
+    for (const at::Tensor &tensor : weights)
+      take(tensor);
+    for (const auto &[slot, tensor] : program.constants)
+      take(tensor);
+  }
+  std::vector<at::Tensor> results;
+  results.reserve(outputs.size());
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    at::Tensor result = frame.tensors[program.outputs[i]];
+    if (!outputs[i].isGiven && !outputs[i].order.empty())
+      result = inOrder(result, outputs[i].order);
+    if (!allFresh && !outputs[i].isGiven && !take(result))
+      result = result.clone();
+    results.push_back(std::move(result));
+  }
+  return results;
+}
+
+} // namespace pfcn::runtime

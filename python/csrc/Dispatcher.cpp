@@ -1,0 +1,124 @@
+//===- Dispatcher.cpp - from a Python call to a plan, quickly ----------------------===//
+
+#include "Dispatcher.h"
+
+#include <ATen/Functions.h>
+#include <ATen/PythonTorchFunctionTLS.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <torch/csrc/autograd/python_variable.h>
+#include <torch/csrc/jit/frontend/tracer.h>
+
+namespace py = pybind11;
+
+namespace pfcn {
+
+int getMode() {
+  if (c10::InferenceMode::is_enabled())
+    return 2;
+  return at::GradMode::is_enabled() ? 1 : 0;
+}
+
+bool isPlainDispatch() {
+  c10::impl::LocalDispatchKeySet now = c10::impl::tls_local_dispatch_key_set();
+  c10::DispatchKeySet included = c10::default_included_set, excluded = c10::default_excluded_set;
+  if (c10::InferenceMode::is_enabled()) {
+    included = included.remove(c10::DispatchKey::ADInplaceOrView);
+    excluded = excluded | c10::autograd_dispatch_keyset;
+  }
+  return now.included_ == included && now.excluded_ == excluded && !at::impl::torch_function_mode_enabled() &&
+         !torch::jit::tracer::isTracing();
+}
+
+bool isPlainTensor(PyObject *object) {
+  if (!THPVariable_CheckExact(object))
+    return false;
+  // Everything but the keys of an ordinary CPU tensor, which an inference tensor has fewer of.
+  static const c10::DispatchKeySet ordinary = at::empty({0}).key_set();
+  c10::DispatchKeySet keys = THPVariable_Unpack(object).key_set();
+  return keys.has_backend(c10::BackendComponent::CPUBit) && (keys.raw_repr() & ~ordinary.raw_repr()) == 0;
+}
+
+static bool matchAll(const Dispatcher::Entry &entry, runtime::TensorRange inputs) {
+  if (entry.inputs.size() != inputs.size())
+    return false;
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (!entry.inputs[i].matches(inputs[i]) || inputs[i].strides() != at::IntArrayRef(entry.strides[i]))
+      return false;
+  return true;
+}
+
+const Dispatcher::Entry *Dispatcher::find(runtime::TensorRange inputs) {
+  int mode = getMode();
+  for (size_t i = 0; i < entries.size(); ++i) {
+    if (entries[i].mode != mode || !matchAll(entries[i], inputs))
+      continue;
+    if (i > 0)
+      std::rotate(entries.begin(), entries.begin() + static_cast<ptrdiff_t>(i),
+                  entries.begin() + static_cast<ptrdiff_t>(i) + 1);
+    return &entries.front();
+  }
+  return nullptr;
+}
+
+static PyObject *wrap(std::vector<at::Tensor> &&results, ResultKind kind) {
+  if (kind == ResultKind::Tensor)
+    return THPVariable_Wrap(std::move(results.front()));
+  auto count = static_cast<Py_ssize_t>(results.size());
+  PyObject *sequence = kind == ResultKind::Tuple ? PyTuple_New(count) : PyList_New(count);
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject *item = THPVariable_Wrap(std::move(results[i]));
+    if (kind == ResultKind::Tuple)
+      PyTuple_SET_ITEM(sequence, i, item);
+    else
+      PyList_SET_ITEM(sequence, i, item);
+  }
+  return sequence;
+}
+
+PyObject *Dispatcher::call(PyObject *const *args, Py_ssize_t count) {
+  if (entries.empty() || !isPlainDispatch() || haveHooksChanged())
+    return nullptr;
+  for (const py::dict &dict : hooks)
+    if (PyDict_GET_SIZE(dict.ptr()) != 0)
+      return nullptr;
+  llvm::SmallVector<at::Tensor, 4> inputs;
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    if (!isPlainTensor(args[i]))
+      return nullptr;
+    inputs.push_back(THPVariable_Unpack(args[i]));
+  }
+  const Entry *entry = find(inputs);
+  if (!entry || entry->plan->requiresGrad(inputs) || (guards && !guards->areUnchanged()))
+    return nullptr;
+  if (weights && !weights->isSettled() && !weights->settle())
+    return nullptr;
+  llvm::SmallVector<at::Tensor, 8> leaves = entry->plan->getLeaves();
+  std::shared_ptr<runtime::BoundPlan> plan = entry->plan; // another thread may replace the entries
+  ResultKind kind = entry->kind;
+  ++hits;
+  std::vector<at::Tensor> results;
+  {
+    py::gil_scoped_release noGil;
+    results = plan->getPlan().runUnchecked(inputs, leaves);
+  }
+  return wrap(std::move(results), kind);
+}
+
+/// `RemovableHandle.next_id` grows with every hook that is registered on any module.
+static PyObject *countHooks() {
+  static PyObject *handleClass =
+      py::object(py::module_::import("torch.utils.hooks").attr("RemovableHandle")).release().ptr();
+  static PyObject *name = PyUnicode_InternFromString("next_id");
+  return PyObject_GetAttr(handleClass, name);
+}
+
+bool Dispatcher::haveHooksChanged() const {
+  // The number is an object that lives as long as it is the current one, so identity is equality.
+  auto now = py::reinterpret_steal<py::object>(countHooks());
+  return !now.is(hookCount);
+}
+
+void Dispatcher::noteHooks() { hookCount = py::reinterpret_steal<py::object>(countHooks()); }
+
+} // namespace pfcn

@@ -1,0 +1,66 @@
+//===- Dispatcher.h - from a Python call to a plan, quickly --------------*- C++ -*-===//
+//
+// The common call: tensors in, a plan that fits, plain dispatch, nothing changed. It is
+// answered here; every other call is handed back to Python, which has the time to find out.
+//
+//===----------------------------------------------------------------------------===//
+
+#ifndef PFCN_PYTHON_DISPATCHER_H
+#define PFCN_PYTHON_DISPATCHER_H
+
+#include "Guards.h"
+
+#include "pfcn/Runtime/Binding.h"
+
+namespace pfcn {
+
+/// How the tensors that a plan returns become what the model returns.
+enum class ResultKind { Tensor, Tuple, List };
+
+class Dispatcher {
+public:
+  struct Entry {
+    std::shared_ptr<runtime::BoundPlan> plan;
+    /// The inputs that were recorded: a plan may take more shapes and layouts, but the model has to be asked
+    /// about each.
+    std::vector<runtime::TensorSpec> inputs;
+    std::vector<std::vector<int64_t>> strides;
+    /// Grad and inference mode under which the plan was recorded.
+    int mode;
+    ResultKind kind;
+  };
+
+  /// The result of `model(*args)`, or null with no Python error set where Python has to decide.
+  PyObject *call(PyObject *const *args, Py_ssize_t count);
+
+  /// Whether a hook has been registered on any module since this was last taken note of.
+  bool haveHooksChanged() const;
+  void noteHooks();
+
+  /// The plans to choose from, the most recently used first; none: all calls go to Python.
+  std::vector<Entry> entries;
+  std::shared_ptr<Guards> guards;
+  std::shared_ptr<runtime::Weights> weights;
+  /// Dictionaries of hooks, which must be empty.
+  std::vector<pybind11::dict> hooks;
+  /// Calls that were answered here.
+  int64_t hits = 0;
+
+private:
+  const Entry *find(runtime::TensorRange inputs);
+
+  pybind11::object hookCount;
+};
+
+/// Which of grad mode, no-grad and inference mode is on.
+int getMode();
+
+/// Whether torch would call operators as they are: no modes, transforms or autocast on this thread.
+bool isPlainDispatch();
+
+/// Whether this is a tensor of no subclass, dense, on the CPU, that no transform wraps.
+bool isPlainTensor(PyObject *object);
+
+} // namespace pfcn
+
+#endif // PFCN_PYTHON_DISPATCHER_H

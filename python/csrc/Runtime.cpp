@@ -1,0 +1,186 @@
+//===- Runtime.cpp - plans, weights and calls, for Python --------------------------===//
+
+#include "Dispatcher.h"
+#include "Guards.h"
+#include "Module.h"
+
+#include "pfcn/Runtime/Binding.h"
+#include "pfcn/Runtime/Compile.h"
+#include "pfcn/Runtime/MachineProbe.h"
+
+#include <torch/csrc/Exceptions.h>
+
+namespace py = pybind11;
+using namespace pfcn;
+using namespace pfcn::runtime;
+
+/// The Python callable of a dispatcher: NotImplemented where Python has to decide.
+static PyObject *callDispatcher(PyObject *capsule, PyObject *const *args, Py_ssize_t count) {
+  HANDLE_TH_ERRORS
+  auto *dispatcher = static_cast<std::shared_ptr<Dispatcher> *>(PyCapsule_GetPointer(capsule, nullptr));
+  PyObject *result = (*dispatcher)->call(args, count);
+  if (!result && !PyErr_Occurred())
+    Py_RETURN_NOTIMPLEMENTED;
+  return result;
+  END_HANDLE_TH_ERRORS
+}
+
+static py::object makeCallable(const std::shared_ptr<Dispatcher> &dispatcher) {
+  static PyMethodDef method = {"dispatch", reinterpret_cast<PyCFunction>(reinterpret_cast<void *>(&callDispatcher)),
+                               METH_FASTCALL, "Runs the plan that fits, or returns NotImplemented."};
+  auto *owner = new std::shared_ptr<Dispatcher>(dispatcher);
+  auto capsule = py::reinterpret_steal<py::object>(PyCapsule_New(owner, nullptr, [](PyObject *object) {
+    delete static_cast<std::shared_ptr<Dispatcher> *>(PyCapsule_GetPointer(object, nullptr));
+  }));
+  return py::reinterpret_steal<py::object>(PyCFunction_New(&method, capsule.ptr()));
+}
+
+static std::vector<at::Tensor> runBound(const BoundPlan &bound, const std::vector<at::Tensor> &inputs) {
+  auto leaves = bound.getLeaves();
+  py::gil_scoped_release noGil;
+  return bound.getPlan().run(inputs, leaves);
+}
+
+static void bindPlan(py::module_ &module) {
+  py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan", "A compiled model as steps; it holds no weights.")
+      .def_property_readonly("steps",
+                             [](const Plan &plan) {
+                               std::vector<std::pair<std::string, std::string>> steps;
+                               for (const Step &step : plan.getSteps())
+                                 steps.emplace_back(getName(step.kind), step.name);
+                               return steps;
+                             }, "(kind, name) of each step; the kinds are kernel, library, operator, view, allocation.")
+      .def_property_readonly("inputs",
+                             [](const Plan &plan) {
+                               std::vector<std::string> inputs;
+                               for (const TensorSpec &spec : plan.getInputs())
+                                 inputs.push_back(spec.str());
+                               return inputs;
+                             })
+      .def_property_readonly("leaves", [](const Plan &plan) {
+        std::vector<std::vector<std::string>> leaves;
+        for (const Leaf &leaf : plan.getLeaves())
+          leaves.push_back(leaf.paths);
+        return leaves;
+      }, "The paths of the parameters of each weight.");
+
+  py::class_<BoundPlan, std::shared_ptr<BoundPlan>>(module, "BoundPlan", "A plan with the weights of a model.")
+      .def(py::init([](const std::shared_ptr<Plan> &plan, const NamedTensors &tensors,
+                       Weights &weights, bool freeze) {
+             return std::make_shared<BoundPlan>(plan, tensors, weights, freeze);
+           }),
+           py::arg("plan"), py::arg("tensors"), py::arg("weights"), py::arg("freeze") = false)
+      .def("accepts", [](const BoundPlan &bound, const std::vector<at::Tensor> &inputs) { return bound.accepts(inputs); })
+      .def("requires_grad",
+           [](const BoundPlan &bound, const std::vector<at::Tensor> &inputs) { return bound.requiresGrad(inputs); })
+      .def("run", &runBound, "The results as a list of tensors.");
+}
+
+static void bindWeights(py::module_ &module) {
+  py::class_<Weights, std::shared_ptr<Weights>>(module, "Weights", "The homes of a model's stacked parameters.")
+      .def(py::init<>())
+      .def("is_settled", &Weights::isSettled, "Whether every parameter is where it was put.")
+      .def("settle", &Weights::settle, "Finds homes for parameters that moved; False where one changed its type.")
+      .def_property_readonly("stacks", [](const Weights &weights) {
+        std::vector<std::pair<size_t, std::string>> stacks;
+        for (const std::shared_ptr<Stack> &stack : weights.getStacks())
+          stacks.emplace_back(stack->getMembers().size(), stack->getReason());
+        return stacks;
+      }, "(number of parameters, why they are copied for each call or '') of each stack.");
+  module.def("pack_interleaved", &packInterleaved, py::arg("stacked"), py::arg("lanes"));
+}
+
+static void bindCalls(py::module_ &module) {
+  py::class_<Guards, std::shared_ptr<Guards>>(module, "Guards", "Whether dictionaries are as they were.")
+      .def(py::init<const std::vector<py::dict> &>())
+      .def("are_unchanged", &Guards::areUnchanged)
+      .def("rearm", &Guards::rearm)
+      .def("find_changes", &Guards::findChanges, "Indices of the dictionaries that hold other objects.");
+
+  py::enum_<ResultKind>(module, "ResultKind")
+      .value("Tensor", ResultKind::Tensor)
+      .value("Tuple", ResultKind::Tuple)
+      .value("List", ResultKind::List);
+
+  py::class_<Dispatcher, std::shared_ptr<Dispatcher>>(module, "Dispatcher", "From a Python call to a plan.")
+      .def(py::init<>())
+      .def("callable", &makeCallable)
+      .def("clear", [](Dispatcher &self) { self.entries.clear(); })
+      .def("add",
+           [](Dispatcher &self, std::shared_ptr<BoundPlan> plan, const std::vector<at::Tensor> &inputs, int mode,
+              ResultKind kind) {
+             std::vector<TensorSpec> specs;
+             std::vector<std::vector<int64_t>> strides;
+             for (const at::Tensor &input : inputs) {
+               specs.push_back({input.sizes().vec(), input.scalar_type()});
+               strides.push_back(input.strides().vec());
+             }
+             self.entries.insert(self.entries.begin(),
+                                 {std::move(plan), std::move(specs), std::move(strides), mode, kind});
+           }, py::arg("plan"), py::arg("inputs"), py::arg("mode"), py::arg("kind"))
+      .def("watch",
+           [](Dispatcher &self, std::shared_ptr<Guards> guards, std::shared_ptr<Weights> weights,
+              std::vector<py::dict> hooks) {
+             self.guards = std::move(guards);
+             self.weights = std::move(weights);
+             self.hooks = std::move(hooks);
+           }, py::arg("guards").none(true), py::arg("weights").none(true), py::arg("hooks"))
+      .def("have_hooks_changed", &Dispatcher::haveHooksChanged)
+      .def("note_hooks", &Dispatcher::noteHooks)
+      .def_property_readonly("hits", [](const Dispatcher &self) { return self.hits; }, "Calls answered without Python.");
+
+  module.def("get_mode", &getMode, "0: no grad, 1: grad, 2: inference.");
+  module.def("is_plain_dispatch", &isPlainDispatch, "No modes, transforms, autocast or tracing on this thread.");
+  module.def("is_plain_tensor", [](py::handle object) { return isPlainTensor(object.ptr()); });
+}
+
+static py::dict describeGroup(const GroupInfo &group) {
+  using namespace py::literals;
+  return py::dict("name"_a = group.name, "instances"_a = group.instances, "ops"_a = group.ops,
+                  "operands"_a = group.operands, "kernels"_a = group.kernels, "reason"_a = group.reason,
+                  "where"_a = group.where);
+}
+
+static py::dict describeMiss(const Miss &miss) {
+  using namespace py::literals;
+  return py::dict("reason"_a = miss.reason, "suggestion"_a = miss.suggestion, "where"_a = miss.where,
+                  "other"_a = miss.other);
+}
+
+template <typename T> static py::list describeAll(const std::vector<T> &items, py::dict (*describe)(const T &)) {
+  py::list result;
+  for (const T &item : items)
+    result.append(describe(item));
+  return result;
+}
+
+static void bindCompile(py::module_ &module) {
+  py::class_<Compilation, std::shared_ptr<Compilation>>(module, "Compilation", "A plan, and how it came about.")
+      .def_property_readonly("plan", [](const Compilation &self) { return std::const_pointer_cast<Plan>(self.plan); })
+      .def_property_readonly("groups", [](const Compilation &self) { return describeAll(self.groups, &describeGroup); })
+      .def_property_readonly("missed", [](const Compilation &self) { return describeAll(self.missed, &describeMiss); })
+      .def_readonly("seconds", &Compilation::seconds, "(phase, seconds) in order.")
+      .def_readonly("fused_text", &Compilation::fusedText, "The module after detection.")
+      .def_readonly("lowered_text", &Compilation::loweredText, "The module as it is executed.");
+
+  module.def(
+      "compile",
+      [](const Model &model, bool freeze, bool useKernels, bool fuse, std::vector<std::vector<int64_t>> outputStrides) {
+        CompileOptions options{freeze, useKernels, fuse, std::move(outputStrides)};
+        return compile(model, options);
+      },
+      py::arg("model"), py::kw_only(), py::arg("freeze") = false, py::arg("use_kernels") = true,
+      py::arg("fuse") = true, py::arg("output_strides") = std::vector<std::vector<int64_t>>());
+  module.def("parse", &parseModel, py::arg("text"), py::arg("tensors"), "A model from MLIR text.");
+}
+
+void pfcn::bindRuntime(py::module_ &module) {
+  bindPlan(module);
+  bindWeights(module);
+  bindCalls(module);
+  module.def("probe_read_bandwidth", &probeReadBandwidth, py::arg("bytes"), py::arg("threads"),
+             py::call_guard<py::gil_scoped_release>(), "Bytes per second of reading a working set of this size.");
+  module.def("probe_peak_flops", &probePeakFlops, py::arg("threads"), py::call_guard<py::gil_scoped_release>(),
+             "Single-precision operations per second of multiply-adds alone.");
+  bindCompile(module);
+}

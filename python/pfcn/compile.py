@@ -1,0 +1,182 @@
+"""`pfcn.compile`: a module that computes what the given one does, with its parts fused.
+
+Every call goes through a C++ dispatcher first, which answers when a plan fits and nothing has
+changed; see `engine.py` for what happens otherwise.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from .engine import _HOOKS, Engine, Options
+from .errors import CaptureError, Error, FusionError, InputError, InputTypeError
+from .report import Report
+
+# What belongs to the compiled module itself; everything else is the model's.
+_OWN = frozenset(
+    ["training", "_model", "_engine", "_dispatch"]
+    + [name for name in vars(nn.Module()) if "hooks" in name or name == "_is_full_backward_hook"]
+)
+
+
+class Ensemble(nn.ModuleList):
+    """Several models as one: the same inputs to each, a tuple of their results."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> tuple:
+        return tuple(member(*args, **kwargs) for member in self)
+
+
+class Compiled(nn.Module):
+    """A compiled model. Parameters, buffers, submodules and attributes are the model's own."""
+
+    def __init__(self, model: nn.Module, options: Options):
+        super().__init__()
+        own = self.__dict__
+        own["_model"] = model
+        own["training"] = model.training
+        for table in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
+            if isinstance(vars(model).get(table), (dict, set)):
+                own[table] = vars(model)[table]
+        hooks = [own[name] for name in _HOOKS]
+        own["_engine"] = Engine(model, options, hooks)
+        own["_dispatch"] = self._engine.dispatch
+
+    @property
+    def report(self) -> Report:
+        """What was fused and what was not, for the plan that was compiled last."""
+        return self._engine.report()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs:
+            result = self._dispatch(*args)
+            if result is not NotImplemented:
+                return result
+        return super().__call__(*args, **kwargs)  # with the hooks of this module
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._engine.run(args, kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name in _OWN:
+                raise
+            return getattr(self._model, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _OWN:
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._model, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._model, name)
+
+    def train(self, mode: bool = True) -> Compiled:
+        self.__dict__["training"] = mode
+        self._model.train(mode)
+        return self
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self._model.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self._model.load_state_dict(*args, **kwargs)
+
+    def extra_repr(self) -> str:
+        return f"compiled {type(self._model).__name__}"
+
+    def __deepcopy__(self, memo: dict) -> Compiled:
+        return Compiled(copy.deepcopy(self._model, memo), self._engine.options)
+
+    def __reduce__(self) -> tuple:
+        return (Compiled, (self._model, self._engine.options))
+
+
+def compile(
+    model: nn.Module | Sequence[nn.Module],
+    example_inputs: Sequence[Any] | torch.Tensor | None = None,
+    example_kwargs: dict[str, Any] | None = None,
+    *,
+    device: str | torch.device | None = None,
+    dynamic_shapes: Any = None,
+    freeze: bool = False,
+    strict: bool = False,
+    dry_run: bool = False,
+    on_error: str = "raise",
+) -> Compiled | Report:
+    """Compiles a model: a module with the same results, parameters and state_dict.
+
+    model: an nn.Module, a ScriptModule, or a sequence of modules (an ensemble: the same inputs to
+        each, a tuple of results)
+    example_inputs, example_kwargs: arguments of one call, to compile for now; without them, the
+        first call compiles. Calls with other shapes compile when they come.
+    dynamic_shapes: taken for compatibility with torch.export; sizes that vary are found out by
+        comparing recordings, and every shape is allowed
+    freeze: the weights as they are now are used for good, in the layout that suits the kernels
+    strict: raise `FusionError` where nothing is fused, `CaptureError` where the model cannot be
+        recorded; otherwise such a model runs in eager, and the report says why
+    dry_run: return the report only, and leave the model as it is
+    on_error: "raise", or "eager" to run in eager with a warning where compiling fails
+
+    Where autograd has to follow a call, it runs in eager.
+    """
+    module = _as_module(model)
+    _check_device(device)
+    if on_error not in ("raise", "eager"):
+        raise InputError(f'on_error is "raise" or "eager", not {on_error!r}')
+    options = Options(freeze=freeze, strict=strict, on_error=on_error)
+    given = example_inputs is not None or example_kwargs is not None
+    args = _as_tuple(example_inputs)
+    if dry_run:
+        if not given:
+            raise InputError("dry_run needs example_inputs, as there is no call to wait for")
+        return Engine(module, options, []).explain(args, dict(example_kwargs or {}))
+    compiled = Compiled(module, options)
+    if given:
+        compiled._engine.prepare(args, dict(example_kwargs or {}))
+    return compiled
+
+
+def _as_module(model: Any) -> nn.Module:
+    if isinstance(model, Compiled):
+        return model._model
+    if isinstance(model, nn.Module):
+        return model
+    if isinstance(model, torch.export.ExportedProgram):
+        raise InputTypeError(
+            "an ExportedProgram cannot be compiled yet; compile the nn.Module that it was made of,"
+            " or ExportedProgram.module()"
+        )
+    if isinstance(model, Sequence) and model and all(isinstance(m, nn.Module) for m in model):
+        return Ensemble(model)
+    raise InputTypeError(
+        f"compile takes an nn.Module or a sequence of them, not {type(model).__name__}"
+    )
+
+
+def _check_device(device: str | torch.device | None) -> None:
+    if device is not None and torch.device(device).type != "cpu":
+        raise Error(f'device "{device}" is not supported yet; use device="cpu" or leave it out')
+
+
+def _as_tuple(example_inputs: Any) -> tuple:
+    if example_inputs is None:
+        return ()
+    if isinstance(example_inputs, torch.Tensor):
+        return (example_inputs,)
+    if not isinstance(example_inputs, Sequence) or isinstance(example_inputs, str):
+        raise InputTypeError(
+            f"example_inputs is a tuple of arguments, not {type(example_inputs).__name__}"
+        )
+    return tuple(example_inputs)
+
+
+__all__ = ["CaptureError", "Compiled", "Ensemble", "FusionError", "compile"]

@@ -1,0 +1,375 @@
+"""From calls to plans: when to record, what to compile, which plan to run, and when eager must.
+
+A plan holds for one recording. The first call with new shapes, layouts or modes records the model
+again; recordings that agree share a plan, and recordings that differ in sizes only get one plan for
+all sizes. Anything put in, replaced or taken out of the model makes all recordings void.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import warnings
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import _C, capture
+from .errors import CaptureError, CompileError, Error, FusionError
+from .report import Group, Miss, Report
+
+_MAX_CALLS = 64  # shapes whose plan is at hand
+_MAX_PLANS = 32  # compiled plans
+_MAX_RECORDINGS = 8  # with which a new one is compared
+_MAX_REFUSALS = 8  # after which a model that keeps changing is left alone
+
+
+@dataclass(frozen=True)
+class Options:
+    freeze: bool = False
+    strict: bool = False
+    on_error: str = "raise"
+    use_kernels: bool = True
+    fuse: bool = True
+
+
+@dataclass
+class Plan:
+    """A compiled recording."""
+
+    compilation: _C.Compilation
+    recording: capture.Capture
+    seconds: float
+    phases: dict[str, float]
+
+
+@dataclass
+class Call:
+    """What a call with certain shapes runs: a plan with the model's weights, or eager."""
+
+    bound: _C.BoundPlan | None = None
+    recording: capture.Capture | None = None
+    reason: str = ""  # why eager
+
+
+@dataclass
+class State:
+    """What was found out about the model as it is now; void once it changes."""
+
+    calls: OrderedDict[tuple, Call] = field(default_factory=OrderedDict)
+    weights: _C.Weights = field(default_factory=_C.Weights)
+    guards: _C.Guards | None = None
+
+
+class Engine:
+    """The plans of one model."""
+
+    def __init__(self, model: nn.Module, options: Options, hooks: list[dict]):
+        self.model = model
+        self.options = options
+        self.hooks = hooks
+        self.dispatcher = _C.Dispatcher()
+        self.dispatch = self.dispatcher.callable()
+        self.plans: OrderedDict[tuple, Plan] = OrderedDict()
+        self.recordings: list[capture.Capture] = []
+        self.general: list[capture.Capture] = []
+        self.state = State()
+        self.lock = threading.RLock()
+        self.latest: Plan | None = None
+        self.eager_reason = ""
+        self.refusals = 0
+        self.has_hooks = False
+        self.is_disabled = os.environ.get("PFCN_DISABLE", "") not in ("", "0")
+        if self.is_disabled:
+            self.eager_reason = "PFCN_DISABLE is set"
+
+    # --- Calls -----------------------------------------------------------------------------------
+
+    def run(self, args: tuple, kwargs: dict) -> Any:
+        """The model's result."""
+        inputs = self._inputs(args, kwargs)
+        if inputs is None:
+            return self.model(*args, **kwargs)
+        tensors, spec = inputs
+        with self.lock:
+            call = self._find_call(tensors, spec, args, kwargs)
+        if call.bound is None:
+            return self.model(*args, **kwargs)
+        return call.recording.out_spec.unflatten(call.bound.run(tensors))
+
+    def prepare(self, args: tuple, kwargs: dict) -> None:
+        """Records and compiles for these arguments, whether or not autograd would follow them."""
+        if self.is_disabled:
+            return
+        with torch.no_grad(), self.lock:
+            tensors, spec = capture.TreeSpec.of((args, kwargs), "the input")
+            self._find_call(tensors, spec, args, kwargs)
+
+    def explain(self, args: tuple, kwargs: dict) -> Report:
+        """The report for these arguments, without touching the model's parameters."""
+        try:
+            with torch.no_grad():
+                self._compile_for(self._record(args, kwargs))
+        except CaptureError as error:
+            if self.options.strict:
+                raise
+            self.eager_reason = str(error)
+        return self.report()
+
+    def _inputs(self, args: tuple, kwargs: dict) -> tuple[list, capture.TreeSpec] | None:
+        """The tensors of a call that a plan may answer; None where only eager can."""
+        if self.is_disabled or not _C.is_plain_dispatch() or self._find_hooks():
+            return None
+        try:
+            tensors, spec = capture.TreeSpec.of((args, kwargs), "the input")
+        except CaptureError as error:
+            self.eager_reason = str(error)
+            return None
+        if not all(map(_C.is_plain_tensor, tensors)):
+            return None
+        if torch.is_grad_enabled():
+            tracked = [*tensors, *self.model.parameters(), *self.model.buffers()]
+            if any(tensor.requires_grad for tensor in tracked):
+                return None
+        return tensors, spec
+
+    def _find_hooks(self) -> bool:
+        """Whether a hook is registered on the model or a part of it, or on all modules."""
+        if self.dispatcher.have_hooks_changed():
+            self.dispatcher.note_hooks()
+            self.has_hooks = _has_global_hooks() or any(map(_has_hooks, self.model.modules()))
+            self._publish()
+        return self.has_hooks
+
+    def _find_call(self, tensors: list, spec: capture.TreeSpec, args: tuple, kwargs: dict) -> Call:
+        self._drop_stale()
+        key = (spec.key(), tuple(map(_describe, tensors)), _C.get_mode())
+        call = self.state.calls.get(key)
+        if call is None:
+            call = self._make_call(args, kwargs)
+            self.state.calls[key] = call
+            if len(self.state.calls) > _MAX_CALLS:
+                self.state.calls.popitem(last=False)
+        self.state.calls.move_to_end(key)
+        self._publish()
+        return call
+
+    def _drop_stale(self) -> None:
+        """Forgets what was recorded of a model that is no longer the same."""
+        state = self.state
+        if state.guards is None:
+            return
+        changed = state.guards.find_changes()
+        if not changed and state.weights.settle():
+            state.guards.rearm()
+            return
+        self.state = State()
+        self.dispatcher.clear()
+
+    def _publish(self) -> None:
+        """Gives the dispatcher the calls that it can answer: tensors in, a tensor or a flat tuple or
+        list out; the most recent first."""
+        self.dispatcher.clear()
+        if self.has_hooks or self.is_disabled:
+            return
+        for key, call in self.state.calls.items():
+            kind = None if call.bound is None else _result_kind(call.recording)
+            if kind is not None:
+                self.dispatcher.add(call.bound, call.recording.inputs, key[-1], kind)
+        weights = None if self.options.freeze else self.state.weights
+        self.dispatcher.watch(self.state.guards, weights, self.hooks)
+
+    # --- Recording and compiling -----------------------------------------------------------------
+
+    def _make_call(self, args: tuple, kwargs: dict) -> Call:
+        if self.refusals >= _MAX_REFUSALS:
+            return Call(reason=self.eager_reason)
+        if self.state.guards is None:
+            self.state.guards = _C.Guards(_watched(self.model, self.options.freeze))
+        try:
+            recording = self._record(args, kwargs)
+        except CaptureError as error:
+            self.refusals += 1
+            self.eager_reason = str(error)
+            if self.options.strict:
+                raise
+            return Call(reason=self.eager_reason)
+        try:
+            plan = self._compile_for(recording)
+            tensors = dict(capture._named_tensors(self.model))
+            missing = {**plan.recording.model.tensors, **tensors}
+            bound = _C.BoundPlan(plan.compilation.plan, missing, self.state.weights,
+                                 self.options.freeze)  # fmt: skip
+        except FusionError:
+            raise
+        except Exception as error:
+            return self._failed(error)
+        self.eager_reason = ""
+        return Call(bound, recording)
+
+    def _failed(self, error: Exception) -> Call:
+        message = f"compiling failed: {error}"
+        if self.options.on_error == "raise":
+            raise CompileError(
+                message + '\n  remedy: report it; on_error="eager" runs the model in eager meanwhile'
+            ) from error
+        warnings.warn(f"pfcn: the model runs in eager: {message}", stacklevel=2)
+        self.eager_reason = message
+        return Call(reason=message)
+
+    def _record(self, args: tuple, kwargs: dict) -> capture.Capture:
+        started = time.perf_counter()
+        recording = capture.record(self.model, args, kwargs)
+        self.record_seconds = time.perf_counter() - started
+        return recording
+
+    def _compile_for(self, recording: capture.Capture) -> Plan:
+        """The plan of a recording: its own, one that covers it, or one that is made now."""
+        layout = tuple(map(_order, recording.out_strides))
+        plan = self.plans.get((recording.tape_key, layout))
+        if plan is not None:
+            return plan
+        for general in self.general:
+            if tuple(map(_order, general.out_strides)) == layout and capture.matches(
+                general, recording
+            ):
+                return self.plans[general.tape_key, layout]
+        for earlier in self.recordings:
+            joined = capture.unify(earlier, recording)
+            if joined is None or tuple(map(_order, earlier.out_strides)) != layout:
+                continue
+            if not capture.matches(joined, recording):
+                continue
+            self.general.append(joined)
+            return self._compile(joined, layout)
+        self.recordings = [recording, *self.recordings][:_MAX_RECORDINGS]
+        return self._compile(recording, layout)
+
+    def _compile(self, recording: capture.Capture, layout: tuple) -> Plan:
+        started = time.perf_counter()
+        model = recording.model
+        imported = time.perf_counter()
+        compilation = _C.compile(
+            model,
+            freeze=self.options.freeze,
+            use_kernels=self.options.use_kernels,
+            fuse=self.options.fuse,
+            output_strides=[list(strides) for strides in recording.out_strides],
+        )
+        phases = {"record": self.record_seconds, "import": imported - started}
+        phases.update(compilation.seconds)
+        plan = Plan(compilation, recording, sum(phases.values()), phases)
+        self.plans[recording.tape_key, layout] = plan
+        if len(self.plans) > _MAX_PLANS:
+            self._forget_plan()
+        self.latest = plan
+        _log(self.report(), compilation)
+        if self.options.strict and not compilation.groups:
+            raise FusionError(_nothing_fused(self.report()))
+        return plan
+
+    def _forget_plan(self) -> None:
+        """The oldest plan goes; calls that are at hand keep theirs."""
+        key, plan = self.plans.popitem(last=False)
+        self.general = [general for general in self.general if general is not plan.recording]
+        self.recordings = [kept for kept in self.recordings if kept is not plan.recording]
+
+    # --- Report ----------------------------------------------------------------------------------
+
+    def report(self) -> Report:
+        report = Report(eager=self.eager_reason, plans=len(self.plans))
+        report.copies = [
+            f"{count} parameters: {reason}" for count, reason in self.state.weights.stacks if reason
+        ]
+        if self.latest is None:
+            return report
+        compilation = self.latest.compilation
+        report.groups = [Group(**group) for group in compilation.groups]
+        report.missed = [Miss(**miss) for miss in compilation.missed]
+        report.steps = list(compilation.plan.steps)
+        report.launches = sum(kind == "kernel" for kind, _ in report.steps)
+        report.compile_seconds = self.latest.seconds
+        report.phase_seconds = dict(self.latest.phases)
+        return report
+
+
+def _describe(tensor: torch.Tensor) -> tuple:
+    return (tensor.shape, tensor.stride(), tensor.dtype)
+
+
+def _order(strides: tuple[int, ...]) -> tuple:
+    """The dimensions from the outermost to the innermost, and which ones repeat their elements."""
+    dims = sorted(range(len(strides)), key=lambda dim: -strides[dim])
+    return (*dims, *(stride == 0 for stride in strides))
+
+
+def _result_kind(recording: capture.Capture) -> _C.ResultKind | None:
+    """What the dispatcher has to make of the results; None where that takes Python."""
+    count = len(recording.inputs)
+    plain_args = ((torch.zeros(0),) * count, {})
+    if recording.in_spec.key() != capture.TreeSpec.of(plain_args, "")[1].key():
+        return None
+    count = len(recording.out_strides)
+    nests = {
+        _C.ResultKind.Tensor: torch.zeros(0),
+        _C.ResultKind.Tuple: (torch.zeros(0),) * count,
+        _C.ResultKind.List: [torch.zeros(0)] * count,
+    }
+    out_key = recording.out_spec.key()
+    for kind, nest in nests.items():
+        if out_key == capture.TreeSpec.of(nest, "")[1].key():
+            return kind
+    return None
+
+
+def _watched(model: nn.Module, freeze: bool) -> list[dict]:
+    """The dictionaries in which the model keeps submodules, parameters and attributes."""
+    if freeze:
+        return [vars(model)]
+    dicts = []
+    for module in model.modules():
+        own = vars(module)
+        dicts.append(own)
+        tables = (own.get(name) for name in ("_modules", "_parameters", "_buffers"))
+        dicts.extend(table for table in tables if table and type(table) is dict)
+    return dicts
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return any(getattr(module, name, None) for name in _HOOKS)
+
+
+def _has_global_hooks() -> bool:
+    owner = torch.nn.modules.module
+    return any(getattr(owner, "_global" + name, None) for name in _HOOKS)
+
+
+def _nothing_fused(report: Report) -> str:
+    text = "nothing was fused"
+    if report.missed:
+        text += "; the nearest miss: " + report.missed[0].reason
+    return text + "\n  remedy: leave out strict=True to run the model as it is"
+
+
+def _log(report: Report, compilation: _C.Compilation) -> None:
+    """What PFCN_LOG asks for, a list of fusion, plan and ir, on stderr."""
+    wanted = set(filter(None, os.environ.get("PFCN_LOG", "").split(",")))
+    if "fusion" in wanted:
+        print(report, file=sys.stderr)
+    if "plan" in wanted:
+        for number, (kind, name) in enumerate(report.steps):
+            print(f"pfcn: step {number}: {kind} {name}", file=sys.stderr)
+    if "ir" in wanted:
+        print("// pfcn: after detection\n" + compilation.fused_text, file=sys.stderr)
+        print("// pfcn: as executed\n" + compilation.lowered_text, file=sys.stderr)
+
+
+__all__ = ["Engine", "Error", "Options"]
