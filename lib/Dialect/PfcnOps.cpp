@@ -458,6 +458,24 @@ static LogicalResult verifyGroup(GroupOp op, bool batched) {
   return success();
 }
 
+/// `stacked` holds what the instances see of `whole`.
+static LogicalResult verifyStacked(Operation *op, AccessAttr access, Value whole, Value stacked) {
+  RankedTensorType type = ranked(stacked);
+  if (access.isShared())
+    return op->emitOpError("takes a slice or select access");
+  if (type.getRank() < 1 || ShapedType::isDynamic(type.getDimSize(0)))
+    return op->emitOpError("needs a static number of instances in the leading dimension");
+  int64_t count = type.getDimSize(0);
+  if (failed(access.verifyFits([&] { return op->emitOpError(); }, ranked(whole), count)))
+    return failure();
+  if (RankedTensorType expected = access.getBatchedType(ranked(whole), count); expected != type)
+    return op->emitOpError("stacks the instances in ") << expected << ", not " << type;
+  return success();
+}
+
+LogicalResult GatherInstancesOp::verify() { return verifyStacked(*this, getAccess(), getInput(), getResult()); }
+LogicalResult ScatterInstancesOp::verify() { return verifyStacked(*this, getAccess(), getInit(), getInput()); }
+
 LogicalResult InstancesOp::verify() { return verifyGroup(*this, /*batched=*/false); }
 LogicalResult KernelOp::verify() { return verifyGroup(*this, /*batched=*/true); }
 

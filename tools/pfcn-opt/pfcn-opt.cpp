@@ -8,6 +8,7 @@
 #include "pfcn/Conversion/PfcnToLinalg/Passes.h"
 #include "pfcn/Dialect/Pfcn.h"
 #include "pfcn/Pipelines/Pipelines.h"
+#include "pfcn/Transforms/Passes.h"
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllPasses.h"
@@ -18,6 +19,7 @@ int main(int argc, char **argv) {
   mlir::pfcn::registerPfcnToLinalgPasses();
   mlir::pfcn::registerPfcnCodegenPasses();
   mlir::pfcn::registerPipelines();
+  mlir::pfcn::registerPfcnTransformsPasses();
   mlir::DialectRegistry registry;
   mlir::registerAllDialects(registry);
   registry.insert<mlir::pfcn::PfcnDialect>();

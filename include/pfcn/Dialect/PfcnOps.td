@@ -460,6 +460,36 @@ def Pfcn_KernelOp : Pfcn_GroupOp<"kernel"> {
   }];
 }
 
+def Pfcn_GatherInstancesOp : Pfcn_Op<"gather_instances", [Pure]> {
+  let summary = "what each instance sees of a tensor, stacked: a copy";
+  let description = [{
+    For accesses that a kernel does not read in place: those with a table of starts.
+
+    ```mlir
+    %g = pfcn.gather_instances %x <slice dim 1 size 4 at [0, 9]> : tensor<1x20xf32> -> tensor<2x1x4xf32>
+    ```
+  }];
+  let arguments = (ins Pfcn_Tensor:$input, Pfcn_AccessAttr:$access);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$input $access attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Pfcn_ScatterInstancesOp : Pfcn_Op<"scatter_instances", [Pure, AllTypesMatch<["init", "result"]>]> {
+  let summary = "writes the stacked results of the instances where an access says: a copy";
+  let description = [{
+    The counterpart of `pfcn.gather_instances`; the rest of `init` stays as it is.
+
+    ```mlir
+    %y = pfcn.scatter_instances %s into %d <slice dim 1 size 4 at [9, 0]> : tensor<2x1x4xf32> into tensor<1x20xf32>
+    ```
+  }];
+  let arguments = (ins Pfcn_Tensor:$input, Pfcn_Tensor:$init, Pfcn_AccessAttr:$access);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$input `into` $init $access attr-dict `:` type($input) `into` type($init)";
+  let hasVerifier = 1;
+}
+
 def Pfcn_LaunchOp : Pfcn_Op<"launch", [Pure, AttrSizedOperandSegments]> {
   let summary = "runs a compiled kernel";
   let description = [{

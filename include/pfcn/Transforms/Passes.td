@@ -1,0 +1,55 @@
+//===- Passes.td - forming groups and batching them -------------*- tablegen -*-===//
+//
+// Detection's two passes, with `pfcn.instances` between them.
+//
+//===---------------------------------------------------------------------------===//
+
+#ifndef PFCN_TRANSFORMS_PASSES_TD
+#define PFCN_TRANSFORMS_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+def FormInstancesPass : Pass<"pfcn-form-instances", "::mlir::func::FuncOp"> {
+  let summary = "Gather independent, isomorphic subgraphs into pfcn.instances";
+  let description = [{
+    Merges equal ops, then rewrites each group that the analysis finds (rules F1 to F8 of docs/Rationale.md)
+    to one `pfcn.instances`. A `pfcn.cat` or `pfcn.stack` of results of groups becomes the destination that
+    they write; other results are read from a stacked tensor. Says what it fused and what nearly
+    was, and why not, in remarks of category `pfcn.fusion`. Declines, with a remark and no error,
+    where nothing is found.
+
+    ```mlir
+    %x0 = pfcn.slice %x dim 1 from 0 to 20 : tensor<1x40xf32> -> tensor<1x20xf32>
+    %y0 = pfcn.linear %x0, %w0 : tensor<1x20xf32>, tensor<10x20xf32> -> tensor<1x10xf32>
+    %x1 = pfcn.slice %x dim 1 from 20 to 40 : tensor<1x40xf32> -> tensor<1x20xf32>
+    %y1 = pfcn.linear %x1, %w1 : tensor<1x20xf32>, tensor<10x20xf32> -> tensor<1x10xf32>
+    %y = pfcn.cat %y0, %y1 dim 1 : (tensor<1x10xf32>, tensor<1x10xf32>) -> tensor<1x20xf32>
+    ```
+    becomes
+    ```mlir
+    %w = pfcn.parameter_stack ["models.0.weight", "models.1.weight"] : tensor<2x10x20xf32>
+    %init = pfcn.empty : tensor<1x20xf32>
+    %y = pfcn.instances "linear20x10_x2" count 2 ins(%x, %w : tensor<1x40xf32>, tensor<2x10x20xf32>)
+        [#pfcn.access<slice dim 1 size 20 stride 20>, #pfcn.access<select dim 0>]
+        outs(%init : tensor<1x20xf32>) [#pfcn.access<slice dim 1 size 10 stride 10>] {
+    ^bb0(%a: tensor<1x20xf32>, %b: tensor<10x20xf32>):
+      %0 = pfcn.linear %a, %b : tensor<1x20xf32>, tensor<10x20xf32> -> tensor<1x10xf32>
+      pfcn.yield %0 : tensor<1x10xf32>
+    } -> tensor<1x20xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::pfcn::PfcnDialect"];
+}
+
+def BatchInstancesPass : Pass<"pfcn-batch-instances", "::mlir::func::FuncOp"> {
+  let summary = "Turn each pfcn.instances into one pfcn.kernel over all instances";
+  let description = [{
+    Each op of the body says itself what it becomes (`BatchingOpInterface`). What no instance changes stays
+    without the instance dimension. A kernel reads and writes arithmetic progressions in place;
+    other accesses are gathered before it and scattered after it. A group with an op that has no
+    batching rule is left as it is, with a remark.
+  }];
+  let dependentDialects = ["::mlir::pfcn::PfcnDialect"];
+}
+
+#endif // PFCN_TRANSFORMS_PASSES_TD

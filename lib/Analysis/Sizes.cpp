@@ -1,0 +1,125 @@
+//===- Sizes.cpp - where a dynamic size comes from --------------------------------===//
+//
+// A destination is allocated before its group runs, so its dynamic sizes are traced back
+// through the body to a value outside of it, mostly an argument of the function.
+//
+//===----------------------------------------------------------------------------===//
+
+#include "pfcn/Analysis/Isomorphism.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace mlir::pfcn;
+
+using MaybeSize = std::optional<SizeSource>;
+
+static RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
+
+/// Of operands that broadcast: a dynamic size of one of them. (Where two are dynamic they
+/// are equal: a size of 1 is never dynamic in a recording.)
+static MaybeSize findBroadcast(ValueRange operands, int64_t fromBack) {
+  for (Value operand : operands) {
+    int64_t dim = ranked(operand).getRank() - 1 - fromBack;
+    if (dim >= 0 && ranked(operand).isDynamicDim(dim))
+      return findSize(operand, dim);
+  }
+  return std::nullopt;
+}
+
+static MaybeSize findMatmul(Value lhs, Value rhs, bool transposeRhs, int64_t fromBack) {
+  int64_t rank = ranked(rhs).getRank();
+  if (fromBack == 0)
+    return findSize(rhs, rank - (transposeRhs ? 2 : 1));
+  if (fromBack == 1)
+    return findSize(lhs, ranked(lhs).getRank() - 2);
+  return findBroadcast({lhs, rhs}, fromBack);
+}
+
+/// Where all dimensions but `dropped` are kept.
+static MaybeSize findKept(Value input, ArrayRef<int64_t> dropped, int64_t dim) {
+  for (int64_t from = 0; from < ranked(input).getRank(); ++from)
+    if (!llvm::is_contained(dropped, from) && dim-- == 0)
+      return findSize(input, from);
+  return std::nullopt;
+}
+
+static int64_t staticProduct(ArrayRef<int64_t> sizes) {
+  int64_t product = 1;
+  for (int64_t size : sizes)
+    product *= ShapedType::isDynamic(size) ? 1 : size;
+  return product;
+}
+
+static MaybeSize findReshape(ReshapeOp op, int64_t dim) {
+  ArrayRef<int64_t> from = ranked(op.getInput()).getShape(), to = op.getType().getShape();
+  int64_t common = 0, shorter = std::min(from.size(), to.size());
+  while (common < shorter && from[common] == to[common])
+    ++common;
+  if (dim < common)
+    return findSize(op.getInput(), dim);
+  from = from.drop_front(common);
+  to = to.drop_front(common);
+  if (llvm::count(from, ShapedType::kDynamic) != 1 || llvm::count(to, ShapedType::kDynamic) != 1 ||
+      staticProduct(to) == 0)
+    return std::nullopt;
+  int64_t dynamic = common + (llvm::find(from, ShapedType::kDynamic) - from.begin());
+  MaybeSize size = findSize(op.getInput(), dynamic);
+  if (size) {
+    size->multiplier *= staticProduct(from);
+    size->divisor *= staticProduct(to);
+  }
+  return size;
+}
+
+MaybeSize mlir::pfcn::findSize(Value value, int64_t dim) {
+  Operation *op = value.getDefiningOp();
+  if (!op)
+    return SizeSource{value, dim};
+  int64_t fromBack = ranked(value).getRank() - 1 - dim;
+  return TypeSwitch<Operation *, MaybeSize>(op)
+      .Case<LinearOp>([&](LinearOp linear) {
+        return fromBack == 0 ? findSize(linear.getWeight(), 0) : findSize(linear.getInput(), dim);
+      })
+      .Case<MatmulOp>([&](MatmulOp matmul) { return findMatmul(matmul.getLhs(), matmul.getRhs(), false, fromBack); })
+      .Case<BatchMatmulOp>([&](BatchMatmulOp matmul) {
+        return findMatmul(matmul.getLhs(), matmul.getRhs(), matmul.getTransposeRhs(), fromBack);
+      })
+      .Case<AddmmOp>([&](AddmmOp addmm) { return findMatmul(addmm.getLhs(), addmm.getRhs(), false, fromBack); })
+      .Case<SumOp, MeanOp, AmaxOp, AminOp, ProdOp>([&](auto reduction) {
+        return findKept(reduction.getInput(), reduction.getKeepdim() ? ArrayRef<int64_t>() : reduction.getDims(), dim);
+      })
+      .Case<ReshapeOp>([&](ReshapeOp reshape) { return findReshape(reshape, dim); })
+      .Case<PermuteOp>([&](PermuteOp permute) { return findSize(permute.getInput(), permute.getPermutation()[dim]); })
+      .Case<SliceOp>([&](SliceOp slice) {
+        bool isWhole = slice.getStart() == 0 && slice.getStep() == 1;
+        return static_cast<int64_t>(slice.getDim()) != dim || isWhole ? findSize(slice.getInput(), dim) : MaybeSize();
+      })
+      .Case<SelectOp>([&](SelectOp select) {
+        return findSize(select.getInput(), dim + (dim >= static_cast<int64_t>(select.getDim()) ? 1 : 0));
+      })
+      .Case<UnsqueezeOp>([&](UnsqueezeOp unsqueeze) {
+        return findSize(unsqueeze.getInput(), dim - (dim > static_cast<int64_t>(unsqueeze.getDim()) ? 1 : 0));
+      })
+      .Case<SqueezeOp>([&](SqueezeOp squeeze) { return findKept(squeeze.getInput(), squeeze.getDims(), dim); })
+      .Case<CatOp>([&](CatOp cat) {
+        return static_cast<int64_t>(cat.getDim()) == dim ? MaybeSize() : findSize(cat.getInputs().front(), dim);
+      })
+      .Case<StackOp>([&](StackOp stack) {
+        return findSize(stack.getInputs().front(), dim - (dim > static_cast<int64_t>(stack.getDim()) ? 1 : 0));
+      })
+      .Case<ExpandOp>([&](ExpandOp expand) {
+        int64_t from = ranked(expand.getInput()).getRank() - 1 - fromBack;
+        bool isKept = from >= 0 && ranked(expand.getInput()).isDynamicDim(from);
+        return isKept ? findSize(expand.getInput(), from) : MaybeSize();
+      })
+      .Case<LayerNormOp>([&](LayerNormOp norm) { return findSize(norm.getInput(), dim); })
+      .Default([&](Operation *other) -> MaybeSize {
+        if (!isa<BatchingOpInterface>(other)) // no op of a body, so its own result may be asked
+          return SizeSource{value, dim};
+        bool isPointwise = other->hasTrait<OpTrait::Elementwise>() ||
+                           other->hasTrait<OpTrait::SameOperandsAndResultType>() ||
+                           isa<AddOp, SubOp, MulOp, DivOp, PowOp, MaximumOp, MinimumOp, CompareOp, WhereOp>(other);
+        return isPointwise ? findBroadcast(other->getOperands(), fromBack) : MaybeSize();
+      });
+}

@@ -1,0 +1,77 @@
+//===- Explain.cpp - groups and misses in words -----------------------------------===//
+//
+// Weights are named by path, and never printed.
+//
+//===----------------------------------------------------------------------------===//
+
+#include "pfcn/Transforms/Explain.h"
+
+#include "mlir/IR/Location.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace mlir;
+using namespace mlir::pfcn;
+
+std::string mlir::pfcn::describe(Location loc) {
+  return TypeSwitch<LocationAttr, std::string>(loc)
+      .Case<FileLineColLoc>([](FileLineColLoc file) {
+        return llvm::formatv("{0}:{1}", file.getFilename().getValue(), file.getLine()).str();
+      })
+      .Case<NameLoc>([](NameLoc name) {
+        std::string inner = describe(name.getChildLoc());
+        std::string outer = name.getName().str();
+        return inner.empty() ? outer : outer + " (" + inner + ")";
+      })
+      .Case<FusedLoc>([](FusedLoc fused) {
+        return fused.getLocations().empty() ? std::string() : describe(fused.getLocations().front());
+      })
+      .Case<CallSiteLoc>([](CallSiteLoc call) { return describe(call.getCallee()); })
+      .Default([](LocationAttr) { return std::string(); });
+}
+
+std::mutex &mlir::pfcn::getExplainMutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+static std::string describe(const Column &column) {
+  auto path = [&](Value value) { return value.getDefiningOp<ParameterOp>().getPath(); };
+  switch (column.kind) {
+  case Column::Shared:
+    return column.values[0].getDefiningOp<ParameterOp>() ? ("shared parameter " + path(column.values[0])).str()
+                                                         : "shared by all";
+  case Column::Part:
+    return column.size < 0 ? llvm::formatv("one element of dimension {0} each, read in place", column.dim).str()
+                           : llvm::formatv("{0} elements of dimension {1} each, read in place", column.size, column.dim).str();
+  case Column::Parameters:
+    return llvm::formatv("own parameter, {0} to {1}", path(column.values.front()), path(column.values.back()));
+  case Column::Constants:
+    return "own constant";
+  case Column::Results:
+    return "own result of an earlier group, read in place";
+  case Column::Copies:
+    return "own tensor, copied into one";
+  }
+  llvm_unreachable("unknown kind of column");
+}
+
+FusionReport::Group mlir::pfcn::explain(const Group &group) {
+  FusionReport::Group text;
+  text.name = group.name;
+  text.instances = group.getCount();
+  for (Operation *op : group.getBody())
+    text.ops.push_back(op->getName().getStringRef().str());
+  for (const Column &column : group.columns)
+    text.operands.push_back(::describe(column));
+  text.reason = llvm::formatv("{0} independent instances of {1} op{2}, equal up to their weights and inputs",
+                              group.getCount(), group.getBody().size(), group.getBody().size() == 1 ? "" : "s");
+  text.where = describe(group.getBody().front()->getLoc());
+  return text;
+}
+
+FusionReport::Miss mlir::pfcn::explain(const Miss &miss) {
+  return {miss.reason, miss.suggestion, miss.where ? describe(miss.where->getLoc()) : "",
+          miss.other ? describe(miss.other->getLoc()) : ""};
+}
