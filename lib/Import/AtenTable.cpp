@@ -94,10 +94,10 @@ static bool isNumber(at::ScalarType dtype) {
 // What a builder asks of its call
 //===----------------------------------------------------------------------------===//
 
-SmallVector<Value> CallImporter::tensors(size_t i) const {
+SmallVector<Value> CallImporter::tensors(size_t i) {
   SmallVector<Value> result;
   for (int value : list(i))
-    result.push_back(value < 0 ? Value() : values[value]);
+    result.push_back(value < 0 ? Value() : valueOf(value));
   return result;
 }
 
@@ -128,7 +128,7 @@ Value CallImporter::cast(Value value, at::ScalarType dtype) {
 
 Value CallImporter::operand(size_t i, at::ScalarType dtype) {
   if (isTensor(i)) {
-    if (source(i).isWrappedNumber)
+    if (source(i).isScalar())
       return scalar(source(i).constant.item(), dtype);
     if (meta(i).dtype == at::kByte || at::isComplexType(meta(i).dtype))
       return Value();
@@ -625,7 +625,7 @@ static bool ones(CallImporter &call) { return buildSplat(call, 1); }
 /// The number is argument `index`.
 template <size_t index> static bool full(CallImporter &call) {
   if (call.isTensor(index))
-    return call.source(index).isWrappedNumber && buildSplat(call, call.source(index).constant.item());
+    return call.source(index).isScalar() && buildSplat(call, call.source(index).constant.item());
   return buildSplat(call, call.constant(index).toScalar());
 }
 

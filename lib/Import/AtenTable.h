@@ -43,8 +43,8 @@ public:
   }
   bool isTensor(size_t i) const { return call.arguments[i].kind == TapeArgument::Kind::Tensor; }
   /// The operand; null where it is None.
-  mlir::Value tensor(size_t i) const { return isTensor(i) ? values[call.arguments[i].tensors[0]] : mlir::Value(); }
-  llvm::SmallVector<mlir::Value> tensors(size_t i) const;
+  mlir::Value tensor(size_t i) { return isTensor(i) ? valueOf(call.arguments[i].tensors[0]) : mlir::Value(); }
+  llvm::SmallVector<mlir::Value> tensors(size_t i);
   llvm::ArrayRef<int> list(size_t i) const { return call.arguments[i].tensors; }
   const TapeValue &source(size_t i) const { return tape.values[call.arguments[i].tensors[0]]; }
   const TensorMeta &meta(size_t i) const { return source(i).meta; }
@@ -78,6 +78,12 @@ public:
   }
 
 private:
+  /// Known numbers are built where they are used.
+  mlir::Value valueOf(int value) {
+    const TapeValue &source = tape.values[value];
+    return values[value] || !source.isScalar() ? values[value] : scalar(source.constant.item(), source.meta.dtype);
+  }
+
   const Tape &tape;
   const TapeCall &call;
   llvm::ArrayRef<mlir::Value> values;

@@ -214,7 +214,7 @@ std::shared_ptr<Recorder::Alias> Recorder::lookUp(const at::Tensor &tensor) {
   const at::TensorImpl *impl = tensor.unsafeGetTensorImpl();
   if (auto it = aliases.find(impl); it != aliases.end())
     return it->second;
-  if (impl->is_wrapped_number())
+  if (impl->is_wrapped_number() || (options.isAbstract && !tensor.is_meta())) // a number of the graph
     return addConstant(tensor);
   // `tensor.data` makes a new tensor of the same memory without a call.
   TensorMeta meta = describe(tensor);

@@ -181,7 +181,7 @@ void ModelBuilder::importCall(const TapeCall &call) {
   CallBuilder builder = call.hasEffect ? nullptr : lookUpBuilder(call.getName());
   for (const TapeArgument &argument : call.arguments)
     for (int value : argument.tensors)
-      if (value >= 0 && !(builder && tape.values[value].isWrappedNumber))
+      if (value >= 0 && !(builder && tape.values[value].isScalar()))
         materialize(value, loc);
   if (tryTable(call))
     return;

@@ -8,9 +8,11 @@
 #include "Module.h"
 
 #include "pfcn/Import/Recorder.h"
+#include "pfcn/Import/TorchScript.h"
 
 #include <llvm/Support/raw_ostream.h>
 #include <pybind11/stl.h>
+#include <torch/csrc/jit/python/module_python.h>
 
 #include <frameobject.h>
 
@@ -115,7 +117,27 @@ static std::vector<std::string> getTensorNames(const Model &model) {
   return names;
 }
 
+/// A ScriptModule, or the path of a file that holds one.
+static std::shared_ptr<Model> importModule(py::object source, const std::string &shapes) {
+  std::vector<InputSpec> inputs = parseInputSpecs(shapes);
+  if (std::optional<torch::jit::Module> module = torch::jit::as_module(source))
+    return buildModel(*importTorchScript(*module, inputs));
+  std::string path = py::cast<std::string>(py::module_::import("os").attr("fspath")(source));
+  return buildModel(*importTorchScript(loadTorchScript(path), inputs));
+}
+
 void pfcn::bindImport(py::module_ &module) {
+  py::register_local_exception_translator([](std::exception_ptr pointer) {
+    try {
+      std::rethrow_exception(pointer);
+    } catch (const ImportError &error) {
+      py::object type = py::module_::import("pfcn.errors").attr("ImportError_");
+      PyErr_SetString(type.ptr(), error.what());
+    }
+  });
+  module.def("import_torchscript", &importModule, py::arg("source"), py::arg("shapes"),
+             "A ScriptModule, or a .pt file, as a Model; shapes as in pfcn-opt --input-shapes.");
+
   py::class_<Model, std::shared_ptr<Model>>(module, "Model", "A model in the pfcn dialect, and its tensors by name.")
       .def("text", &print, py::arg("locations") = false, "The module as MLIR.")
       .def_property_readonly("tensor_names", &getTensorNames)

@@ -1,8 +1,11 @@
 //===- pfcn-opt.cpp - the compiler on the command line ---------------------------===//
 //
-// Reads a module, runs the passes or pipelines named by flags, and prints the result.
+// Reads a module (or a TorchScript file), runs the passes or pipelines named by flags, and
+// prints the result.
 //
 //===----------------------------------------------------------------------------===//
+
+#include "TorchScriptInput.h"
 
 #include "pfcn/Codegen/Passes.h"
 #include "pfcn/Conversion/PfcnToLinalg/Passes.h"
@@ -12,7 +15,31 @@
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllPasses.h"
+#include "mlir/Support/FileUtilities.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
+#include "llvm/Support/InitLLVM.h"
+#include "llvm/Support/ToolOutputFile.h"
+
+static llvm::cl::opt<std::string> inputShapes(
+    "input-shapes", llvm::cl::desc("Types of the inputs of a .pt file, as in 1x20xf32,?x3xi64 (? for any size)"));
+
+static llvm::LogicalResult runOnTorchFile(llvm::StringRef input, llvm::StringRef output,
+                                          mlir::DialectRegistry &registry) {
+  std::unique_ptr<llvm::MemoryBuffer> buffer = importTorchFile(input, inputShapes);
+  if (!buffer)
+    return llvm::failure();
+  std::string error;
+  std::unique_ptr<llvm::ToolOutputFile> file = mlir::openOutputFile(output, &error);
+  if (!file) {
+    llvm::errs() << error << "\n";
+    return llvm::failure();
+  }
+  auto config = mlir::MlirOptMainConfig::createFromCLOptions();
+  if (failed(mlir::MlirOptMain(file->os(), std::move(buffer), registry, config)))
+    return llvm::failure();
+  file->keep();
+  return llvm::success();
+}
 
 int main(int argc, char **argv) {
   mlir::registerAllPasses();
@@ -23,5 +50,10 @@ int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
   mlir::registerAllDialects(registry);
   registry.insert<mlir::pfcn::PfcnDialect>();
-  return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "pfcn: a graph compiler for PyTorch\n", registry));
+  auto [input, output] =
+      mlir::registerAndParseCLIOptions(argc, argv, "pfcn: a graph compiler for PyTorch\n", registry);
+  if (!isTorchFile(input))
+    return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, input, output, registry));
+  llvm::InitLLVM init(argc, argv);
+  return mlir::asMainReturnCode(runOnTorchFile(input, output, registry));
 }

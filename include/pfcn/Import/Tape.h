@@ -48,6 +48,9 @@ struct TapeValue {
   std::string name;    // of a leaf: its torch path
   at::Tensor constant; // of a constant: its data
   bool isWrappedNumber = false; // of a constant: a Python number that torch made a tensor of
+
+  /// A known number, which an operator can take in any element type.
+  bool isScalar() const { return kind == Kind::Constant && meta.rank() == 0 && !constant.is_complex(); }
 };
 
 /// An argument of a call: tensors by number (-1 where a list has None), or a constant.
