@@ -51,9 +51,8 @@ mlir::Type getElementType(MLIRContext *context, at::ScalarType dtype) {
 }
 
 RankedTensorType getType(MLIRContext *context, const TensorMeta &meta) {
-  auto shape = llvm::map_to_vector(meta.sizes, [](int64_t size) {
-    return size == kDynamicSize ? ShapedType::kDynamic : size;
-  });
+  auto shape =
+      llvm::map_to_vector(meta.sizes, [](int64_t size) { return size == kDynamicSize ? ShapedType::kDynamic : size; });
   return RankedTensorType::get(shape, getElementType(context, meta.dtype));
 }
 
@@ -79,8 +78,8 @@ DenseElementsAttr getData(MLIRContext *context, const at::Tensor &tensor) {
   RankedTensorType type = getType(context, meta);
   if (meta.dtype == at::kBool)
     return DenseElementsAttr::get(type, ArrayRef(data.const_data_ptr<bool>(), data.numel()));
-  return DenseElementsAttr::getFromRawBuffer(
-      type, ArrayRef(static_cast<const char *>(data.const_data_ptr()), data.nbytes()));
+  return DenseElementsAttr::getFromRawBuffer(type,
+                                             ArrayRef(static_cast<const char *>(data.const_data_ptr()), data.nbytes()));
 }
 
 static bool isFloat(at::ScalarType dtype) { return at::isFloatingType(dtype); }
@@ -558,8 +557,8 @@ static bool split(CallImporter &call) {
 static bool unbind(CallImporter &call) {
   int64_t dim = call.dim(1);
   for (size_t i = 0; i < call.resultCount(); ++i)
-    call.results.push_back(SelectOp::create(call.builder, call.loc, call.resultType(i), call.tensor(0), dim,
-                                            static_cast<int64_t>(i)));
+    call.results.push_back(
+        SelectOp::create(call.builder, call.loc, call.resultType(i), call.tensor(0), dim, static_cast<int64_t>(i)));
   return true;
 }
 
@@ -695,8 +694,8 @@ static llvm::StringMap<CallBuilder> makeTable() {
   add({"ge.Tensor", "ge.Scalar", "greater_equal.Tensor", "greater_equal.Scalar"}, compare<Predicate::ge>);
   add({"where.self", "where.ScalarSelf", "where.ScalarOther", "where.Scalar"}, where);
   add({"masked_fill.Scalar"}, maskedFill);
-  add({"positive", "alias", "detach", "clone", "contiguous", "dropout", "feature_dropout", "alpha_dropout", "lift_fresh",
-       "lift_fresh_copy", "lift", "alias_copy", "detach_copy", "resolve_conj", "resolve_neg"},
+  add({"positive", "alias", "detach", "clone", "contiguous", "dropout", "feature_dropout", "alpha_dropout",
+       "lift_fresh", "lift_fresh_copy", "lift", "alias_copy", "detach_copy", "resolve_conj", "resolve_neg"},
       identity);
   add({"to.dtype", "to.device", "to.other", "to.dtype_layout", "to.prim_Device", "to.prim_dtype", "to.prim_other",
        "type_as", "_to_copy", "_cast_Float", "_cast_Double", "_cast_Half", "_cast_Long", "_cast_Int"},

@@ -38,9 +38,7 @@ public:
 
   size_t size() const { return call.arguments.size(); }
   const c10::IValue &constant(size_t i) const { return call.arguments[i].constant; }
-  bool isNone(size_t i) const {
-    return call.arguments[i].kind == TapeArgument::Kind::Constant && constant(i).isNone();
-  }
+  bool isNone(size_t i) const { return call.arguments[i].kind == TapeArgument::Kind::Constant && constant(i).isNone(); }
   bool isTensor(size_t i) const { return call.arguments[i].kind == TapeArgument::Kind::Tensor; }
   /// The operand; null where it is None.
   mlir::Value tensor(size_t i) { return isTensor(i) ? valueOf(call.arguments[i].tensors[0]) : mlir::Value(); }
@@ -67,7 +65,9 @@ public:
   mlir::Value cast(mlir::Value value, at::ScalarType dtype);
   /// Argument `i`, a tensor or a number, in the given element type. Null if it is neither.
   mlir::Value operand(size_t i, at::ScalarType dtype);
-  mlir::Value scalar(const at::Scalar &scalar, at::ScalarType dtype) { return buildScalar(builder, loc, scalar, dtype); }
+  mlir::Value scalar(const at::Scalar &scalar, at::ScalarType dtype) {
+    return buildScalar(builder, loc, scalar, dtype);
+  }
 
   bool finish(mlir::Value value) {
     results.push_back(value);

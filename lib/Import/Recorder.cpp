@@ -76,24 +76,54 @@ static const Recorder::Traits &getTraits(const c10::OperatorHandle &op) {
   // An index of integers has a fixed shape; `refuseIfUnsafe` looks for the others.
   static const std::unordered_set<std::string> readers = {"aten::item", "aten::_local_scalar_dense", "aten::is_nonzero",
                                                           "aten::nonzero_numpy", "aten::argwhere"};
-  traits.readsData = traits.name != "aten::index" &&
-                     (op.hasTag(at::Tag::data_dependent_output) || op.hasTag(at::Tag::dynamic_output_shape) ||
-                      readers.contains(traits.name));
+  traits.readsData =
+      traits.name != "aten::index" && (op.hasTag(at::Tag::data_dependent_output) ||
+                                       op.hasTag(at::Tag::dynamic_output_shape) || readers.contains(traits.name));
   traits.isRandom = op.hasTag(at::Tag::nondeterministic_seeded);
   return traits;
 }
 
 /// Operators that tell Python of a tensor's type, not of its data.
 static bool isTypeQuery(const std::string &name) {
-  static const std::unordered_set<std::string> queries = {
-      "aten::size", "aten::sizes", "aten::stride", "aten::strides", "aten::numel", "aten::dim", "aten::ndimension",
-      "aten::storage_offset", "aten::sym_size", "aten::sym_stride", "aten::sym_numel", "aten::sym_storage_offset",
-      "aten::sym_is_contiguous", "aten::is_contiguous", "aten::is_complex", "aten::is_floating_point",
-      "aten::is_signed", "aten::is_conj", "aten::is_neg", "aten::is_inference", "aten::is_same_size",
-      "aten::is_set_to", "aten::is_leaf", "aten::is_pinned", "aten::is_coalesced", "aten::is_distributed",
-      "aten::output_nr", "aten::can_cast", "aten::promote_types", "aten::result_type", "aten::_has_compatible_shallow_copy_type",
-      "aten::_use_cudnn_ctc_loss", "aten::_fused_sdp_choice", "aten::_cudnn_rnn_flatten_weight", "aten::_version",
-      "aten::retains_grad", "aten::_debug_has_internal_overlap", "aten::_is_zerotensor", "aten::_is_any_true"};
+  static const std::unordered_set<std::string> queries = {"aten::size",
+                                                          "aten::sizes",
+                                                          "aten::stride",
+                                                          "aten::strides",
+                                                          "aten::numel",
+                                                          "aten::dim",
+                                                          "aten::ndimension",
+                                                          "aten::storage_offset",
+                                                          "aten::sym_size",
+                                                          "aten::sym_stride",
+                                                          "aten::sym_numel",
+                                                          "aten::sym_storage_offset",
+                                                          "aten::sym_is_contiguous",
+                                                          "aten::is_contiguous",
+                                                          "aten::is_complex",
+                                                          "aten::is_floating_point",
+                                                          "aten::is_signed",
+                                                          "aten::is_conj",
+                                                          "aten::is_neg",
+                                                          "aten::is_inference",
+                                                          "aten::is_same_size",
+                                                          "aten::is_set_to",
+                                                          "aten::is_leaf",
+                                                          "aten::is_pinned",
+                                                          "aten::is_coalesced",
+                                                          "aten::is_distributed",
+                                                          "aten::output_nr",
+                                                          "aten::can_cast",
+                                                          "aten::promote_types",
+                                                          "aten::result_type",
+                                                          "aten::_has_compatible_shallow_copy_type",
+                                                          "aten::_use_cudnn_ctc_loss",
+                                                          "aten::_fused_sdp_choice",
+                                                          "aten::_cudnn_rnn_flatten_weight",
+                                                          "aten::_version",
+                                                          "aten::retains_grad",
+                                                          "aten::_debug_has_internal_overlap",
+                                                          "aten::_is_zerotensor",
+                                                          "aten::_is_any_true"};
   return queries.contains(name) && name != "aten::_is_any_true";
 }
 
@@ -176,8 +206,8 @@ std::shared_ptr<Recorder::Alias> Recorder::add(const at::Tensor &tensor, int val
     auto owner = c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(const_cast<c10::StorageImpl *>(storage));
     memory = std::make_shared<Memory>(Memory{c10::weak_intrusive_ptr<c10::StorageImpl>(owner), false});
   }
-  auto alias = std::make_shared<Alias>(
-      Alias{memory, describe(tensor), tensor.storage_offset(), value, memory->version});
+  auto alias =
+      std::make_shared<Alias>(Alias{memory, describe(tensor), tensor.storage_offset(), value, memory->version});
   memory->members.push_back(alias);
   aliases[tensor.unsafeGetTensorImpl()] = alias;
   keptTensors.emplace_back(tensor.getIntrusivePtr());
@@ -249,12 +279,14 @@ int Recorder::current(Alias &alias) {
 void Recorder::write(Alias &alias, int value) {
   Memory &memory = *alias.memory;
   if (memory.hasLooseViews && !memory.uncertain)
-    memory.uncertain = "a tensor is read after an in-place write to what reshape, contiguous, flatten or to made of it, "
-                       "which shares its memory for some strides only";
+    memory.uncertain =
+        "a tensor is read after an in-place write to what reshape, contiguous, flatten or to made of it, "
+        "which shares its memory for some strides only";
   if (!alias.parent) {
     ++memory.version;
-  } else if (auto inverse = memory.uncertain ? std::nullopt : invertView(*alias.view, current(*alias.parent), value,
-                                                                         alias.parent->meta)) {
+  } else if (auto inverse = memory.uncertain
+                                ? std::nullopt
+                                : invertView(*alias.view, current(*alias.parent), value, alias.parent->meta)) {
     write(*alias.parent, emit(*inverse->schema, inverse->arguments, alias.parent->meta));
   } else {
     ++memory.version;
@@ -345,9 +377,8 @@ TapeArgument Recorder::encode(const c10::Argument &formal, const IValue &value) 
   if (value.isList() && holdsTensor(formal.type())) {
     argument.kind = TapeArgument::Kind::TensorList;
     for (const IValue &element : value.toListRef())
-      argument.tensors.push_back(element.isTensor() && element.toTensor().defined()
-                                     ? current(*lookUp(element.toTensor()))
-                                     : -1);
+      argument.tensors.push_back(
+          element.isTensor() && element.toTensor().defined() ? current(*lookUp(element.toTensor())) : -1);
     return argument;
   }
   if (value.isGenerator() && value.toGenerator().defined())
@@ -410,9 +441,9 @@ void Recorder::recordWrites(const Traits &traits, TapeCall call, at::ArrayRef<IV
     functional = c10::Dispatcher::singleton().findSchema({name.substr(0, name.size() - 1), schema.overload_name()});
   if (!functional || functional->schema().arguments().size() != schema.arguments().size())
     refuseAndThrow(name + " writes to its arguments and has no form without that here");
-  static const std::unordered_set<std::string> reshapers = {"aten::t_", "aten::transpose_", "aten::squeeze_",
-                                                            "aten::unsqueeze_", "aten::swapdims_", "aten::swapaxes_",
-                                                            "aten::detach_", "aten::as_strided_", "aten::resize_"};
+  static const std::unordered_set<std::string> reshapers = {"aten::t_",         "aten::transpose_",  "aten::squeeze_",
+                                                            "aten::unsqueeze_", "aten::swapdims_",   "aten::swapaxes_",
+                                                            "aten::detach_",    "aten::as_strided_", "aten::resize_"};
   if (reshapers.contains(name))
     refuseAndThrow(name + " changes the shape of a tensor in place", "use the form without the underscore");
   const at::Tensor &self = arguments[0].toTensor();

@@ -236,8 +236,8 @@ static std::optional<IValue> joinArgument(const CallPair &pair, size_t i) {
   }
   if (equal(a, b))
     return a;
-  static const std::unordered_set<std::string> reshapes = {"aten::view", "aten::reshape", "aten::_unsafe_view",
-                                                           "aten::unflatten", "aten::expand", "aten::broadcast_to"};
+  static const std::unordered_set<std::string> reshapes = {"aten::view",      "aten::reshape", "aten::_unsafe_view",
+                                                           "aten::unflatten", "aten::expand",  "aten::broadcast_to"};
   if (reshapes.contains(name) && a.isIntList() && b.isIntList())
     return joinLists(a, b);
   return std::nullopt;
@@ -258,8 +258,8 @@ static bool joinCall(TapeCall &call, const CallPair &pair) {
       return false;
     argument.constant = *joined;
   }
-  static const std::unordered_set<std::string> reshapes = {"aten::view",      "aten::reshape",     "aten::_unsafe_view",
-                                                           "aten::unflatten", "aten::flatten",     "aten::view_as",
+  static const std::unordered_set<std::string> reshapes = {"aten::view",      "aten::reshape",   "aten::_unsafe_view",
+                                                           "aten::unflatten", "aten::flatten",   "aten::view_as",
                                                            "aten::ravel",     "aten::reshape_as"};
   const std::string &name = call.schema->name();
   if (reshapes.contains(name))

@@ -160,7 +160,8 @@ bool ModelBuilder::tryTable(const TapeCall &call) {
   CallImporter importer(builder, getLocation(call.place), tape, call, values);
   bool isExact = build(importer) && importer.results.size() == call.results.size();
   for (size_t i = 0; isExact && i < call.results.size(); ++i)
-    isExact = importer.results[i] && importer.results[i].getType() == getType(context, tape.values[call.results[i]].meta);
+    isExact =
+        importer.results[i] && importer.results[i].getType() == getType(context, tape.values[call.results[i]].meta);
   ScopedDiagnosticHandler silence(context, [](Diagnostic &) { return success(); });
   auto first = last ? std::next(last->getIterator()) : block->begin();
   for (Operation &op : llvm::make_range(first, block->end()))

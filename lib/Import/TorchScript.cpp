@@ -38,8 +38,8 @@ using c10::IValue;
 
 static std::optional<at::ScalarType> parseDtype(llvm::StringRef name) {
   static const std::unordered_map<std::string, at::ScalarType> names = {
-      {"f32", at::kFloat}, {"f64", at::kDouble}, {"f16", at::kHalf}, {"bf16", at::kBFloat16}, {"i1", at::kBool},
-      {"i8", at::kChar},   {"ui8", at::kByte},   {"i16", at::kShort}, {"i32", at::kInt},      {"i64", at::kLong}};
+      {"f32", at::kFloat}, {"f64", at::kDouble}, {"f16", at::kHalf},  {"bf16", at::kBFloat16}, {"i1", at::kBool},
+      {"i8", at::kChar},   {"ui8", at::kByte},   {"i16", at::kShort}, {"i32", at::kInt},       {"i64", at::kLong}};
   auto it = names.find(name.str());
   return it == names.end() ? std::nullopt : std::optional(it->second);
 }
@@ -148,8 +148,7 @@ private:
 } // namespace
 
 Interpreter::Interpreter(const jit::Module &module, const TorchScriptLimits &limits)
-    : module(module), limits(limits),
-      recorder({.locate = [this](Tape &) { return place; }, .isAbstract = true}) {
+    : module(module), limits(limits), recorder({.locate = [this](Tape &) { return place; }, .isAbstract = true}) {
   for (const auto &named : module.named_modules())
     paths.try_emplace(named.value._ivalue().get(), recorder.getTape().intern(named.name));
   for (const auto &named : module.named_parameters())
@@ -171,11 +170,18 @@ static bool isTorchSource(const std::string &file) {
          file.find("/torch/_") != std::string::npos || file.find("/torch/jit/") != std::string::npos;
 }
 
+/// A line of the source as the user wrote it: of a saved module, not of the code that torch
+/// generated from it.
+static std::optional<std::tuple<std::string, size_t, size_t>> getLine(const jit::SourceRange &range) {
+  std::optional<jit::SourceRange> original = range.findSourceRangeThatGenerated();
+  return original ? original->file_line_col() : range.file_line_col();
+}
+
 /// The innermost line that is not torch's own.
 Place Interpreter::locate(const jit::Node *node, const Frame &frame) {
   auto [it, isNew] = places.try_emplace(node);
   if (isNew)
-    if (auto line = node->sourceRange().file_line_col(); line && !isTorchSource(std::get<0>(*line))) {
+    if (auto line = getLine(node->sourceRange()); line && !isTorchSource(std::get<0>(*line))) {
       it->second.file = recorder.getTape().intern(std::get<0>(*line));
       it->second.line = static_cast<int>(std::get<1>(*line));
     }
@@ -414,7 +420,8 @@ void Interpreter::runNode(const jit::Node *node, Frame &frame) {
     auto elements = list.toListRef();
     if (elements.size() != node->outputs().size())
       fail("a list of " + std::to_string(elements.size()) + " is unpacked into " +
-               std::to_string(node->outputs().size()), node, frame);
+               std::to_string(node->outputs().size()),
+           node, frame);
     for (size_t i = 0; i < node->outputs().size(); ++i)
       frame[node->output(i)] = elements[i];
     return;
@@ -430,7 +437,8 @@ void Interpreter::runNode(const jit::Node *node, Frame &frame) {
     return;
   case prim::RaiseException: {
     const IValue &message = frame.at(node->input(0));
-    fail("the model raises: " + (message.isString() ? message.toStringRef() : std::string("an exception")), node, frame);
+    fail("the model raises: " + (message.isString() ? message.toStringRef() : std::string("an exception")), node,
+         frame);
   }
   case prim::PythonOp:
     fail("a Python function is called from TorchScript", node, frame);
@@ -464,8 +472,7 @@ void Interpreter::runBlock(const jit::Block *block, Frame &frame) {
   }
 }
 
-IValue Interpreter::call(jit::Function &function, std::vector<IValue> arguments, const jit::Node *site,
-                         Frame *caller) {
+IValue Interpreter::call(jit::Function &function, std::vector<IValue> arguments, const jit::Node *site, Frame *caller) {
   if (!function.isGraphFunction())
     fail("calls the built-in function " + function.name(), site, *caller);
   if (--limits.depth < 0)
@@ -519,7 +526,8 @@ IValue Interpreter::makeArgument(const c10::TypePtr &type, llvm::ArrayRef<InputS
     c10::impl::GenericList list(element);
     while (!inputs.empty())
       list.push_back(makeArgument(element, inputs, false));
-    return element->kind() == c10::TypeKind::TensorType ? IValue(c10::impl::toTypedList<at::Tensor>(list)) : IValue(list);
+    return element->kind() == c10::TypeKind::TensorType ? IValue(c10::impl::toTypedList<at::Tensor>(list))
+                                                        : IValue(list);
   }
   case c10::TypeKind::DictType: {
     const auto &dictType = type->expectRef<c10::DictType>();
@@ -551,8 +559,8 @@ std::vector<IValue> Interpreter::makeArguments(const c10::FunctionSchema &schema
   size_t wanted = 0;
   for (size_t i = 1; i < count; ++i)
     wanted += !schema.arguments()[i].default_value().has_value();
-  std::string shape = std::to_string(wanted) + (wanted < count - 1 ? " or more" : "") +
-                      (wanted == 1 ? " input" : " inputs");
+  std::string shape =
+      std::to_string(wanted) + (wanted < count - 1 ? " or more" : "") + (wanted == 1 ? " input" : " inputs");
   for (size_t i = 1; i < count; ++i) {
     const c10::Argument &formal = schema.arguments()[i];
     bool isList = formal.type()->kind() == c10::TypeKind::ListType;

@@ -18,8 +18,8 @@ static TapeArgument tensor(int value) { return {TapeArgument::Kind::Tensor, {}, 
 
 bool pfcn::isLooseView(const std::string &name) {
   static const std::unordered_set<std::string> loose = {
-      "aten::reshape", "aten::reshape_as", "aten::flatten", "aten::ravel", "aten::contiguous", "aten::to",
-      "aten::type_as", "aten::expand_as", "aten::_reshape_alias", "aten::_to_cpu"};
+      "aten::reshape", "aten::reshape_as", "aten::flatten",   "aten::ravel",          "aten::contiguous",
+      "aten::to",      "aten::type_as",    "aten::expand_as", "aten::_reshape_alias", "aten::_to_cpu"};
   return loose.contains(name);
 }
 
@@ -54,9 +54,8 @@ std::optional<View> pfcn::describeView(const TapeCall &call, size_t source, size
   int64_t rank = results[index].rank() + (isUnbind ? 1 : 0);
   int64_t dim = last.toInt() < 0 ? last.toInt() + rank : last.toInt();
   if (isUnbind)
-    return View{findSchema("aten::select", "int"),
-                {tensor(self), constant(dim), constant(static_cast<int64_t>(index))},
-                0};
+    return View{
+        findSchema("aten::select", "int"), {tensor(self), constant(dim), constant(static_cast<int64_t>(index))}, 0};
   return slice(self, dim, sumSizes(results, index, dim), results[index].sizes[dim]);
 }
 
@@ -87,10 +86,12 @@ std::optional<ViewInverse> pfcn::invertView(const View &view, int parent, int pa
     return insertPart("aten::diagonal_scatter");
   if (name == "aten::narrow" && old[2].constant.isInt()) {
     int64_t start = old[2].constant.toInt(), length = old[3].constant.toInt();
-    start += start < 0 ? parentMeta.sizes[old[1].constant.toInt() + (old[1].constant.toInt() < 0 ? parentMeta.rank() : 0)] : 0;
-    return ViewInverse{findSchema("aten::slice_scatter"),
-                       {tensor(parent), tensor(part), old[1], constant(start), constant(start + length),
-                        constant(int64_t(1))}};
+    start += start < 0
+                 ? parentMeta.sizes[old[1].constant.toInt() + (old[1].constant.toInt() < 0 ? parentMeta.rank() : 0)]
+                 : 0;
+    return ViewInverse{
+        findSchema("aten::slice_scatter"),
+        {tensor(parent), tensor(part), old[1], constant(start), constant(start + length), constant(int64_t(1))}};
   }
   if (name == "aten::transpose")
     return ViewInverse{view.schema, {tensor(part), old[1], old[2]}};
@@ -99,8 +100,9 @@ std::optional<ViewInverse> pfcn::invertView(const View &view, int parent, int pa
   if (name == "aten::permute")
     return ViewInverse{view.schema, {tensor(part), constant(invertPermutation(old[1].constant.toIntVector()))}};
   static const std::unordered_set<std::string> keepOrder = {
-      "aten::reshape", "aten::_unsafe_view", "aten::flatten", "aten::unflatten", "aten::squeeze", "aten::unsqueeze",
-      "aten::alias", "aten::detach", "aten::contiguous", "aten::reshape_as", "aten::view_as", "aten::lift_fresh"};
+      "aten::reshape",    "aten::_unsafe_view", "aten::flatten", "aten::unflatten",
+      "aten::squeeze",    "aten::unsqueeze",    "aten::alias",   "aten::detach",
+      "aten::contiguous", "aten::reshape_as",   "aten::view_as", "aten::lift_fresh"};
   if (keepOrder.contains(name) || (name == "aten::view" && view.schema->overload_name().empty()))
     return reshapeBack(part, parentMeta);
   return std::nullopt;

@@ -101,11 +101,12 @@ private:
 };
 } // namespace
 
-static std::string print(Model &model, bool locations) {
+static std::string print(Model &model, bool locations, bool generic) {
   std::string text;
   llvm::raw_string_ostream stream(text);
   mlir::OpPrintingFlags flags;
   flags.enableDebugInfo(locations, /*prettyForm=*/false);
+  flags.printGenericOpForm(generic);
   model.module->print(stream, flags);
   return text;
 }
@@ -139,19 +140,22 @@ void pfcn::bindImport(py::module_ &module) {
              "A ScriptModule, or a .pt file, as a Model; shapes as in pfcn-opt --input-shapes.");
 
   py::class_<Model, std::shared_ptr<Model>>(module, "Model", "A model in the pfcn dialect, and its tensors by name.")
-      .def("text", &print, py::arg("locations") = false, "The module as MLIR.")
+      .def("text", &print, py::arg("locations") = false, py::arg("generic") = false, "The module as MLIR.")
       .def_property_readonly("tensor_names", &getTensorNames)
       .def_property_readonly("tensors", [](const Model &model) { return model.tensors; });
 
   py::class_<Tape, std::shared_ptr<Tape>>(module, "Tape", "The dispatcher calls of one forward.")
       .def_property_readonly("key", &Tape::getKey)
       .def("__len__", [](const Tape &tape) { return tape.calls.size(); })
-      .def_property_readonly("calls", [](const Tape &tape) {
-        std::vector<std::pair<std::string, std::string>> calls;
-        for (const TapeCall &call : tape.calls)
-          calls.emplace_back(call.getName(), tape.describe(call.place));
-        return calls;
-      }, "(operator, place) of each call.")
+      .def_property_readonly(
+          "calls",
+          [](const Tape &tape) {
+            std::vector<std::pair<std::string, std::string>> calls;
+            for (const TapeCall &call : tape.calls)
+              calls.emplace_back(call.getName(), tape.describe(call.place));
+            return calls;
+          },
+          "(operator, place) of each call.")
       .def("build", &buildModel, "The tape in the pfcn dialect.");
   module.def("unify", [](const Tape &a, const Tape &b) -> std::shared_ptr<Tape> {
     std::optional<Tape> joined = unify(a, b);
@@ -168,19 +172,22 @@ void pfcn::bindImport(py::module_ &module) {
       .def("stop", [](PythonRecorder &self) { self.get().stop(); })
       .def("enter", &PythonRecorder::enter)
       .def("leave", &PythonRecorder::leave)
-      .def("refuse", [](PythonRecorder &self, std::string reason, std::string remedy) {
-        self.get().refuse(std::move(reason), std::move(remedy));
-      })
-      .def_property_readonly("refusal", [](PythonRecorder &self) -> py::object {
-        const std::optional<Refusal> &refusal = self.get().getRefusal();
-        if (!refusal)
-          return py::none();
-        return py::make_tuple(refusal->reason, refusal->where, refusal->remedy);
-      })
-      .def("add_output", [](PythonRecorder &self, const at::Tensor &tensor) {
-        self.get().addOutput(tensor);
-        return self.get().aliasesForeign(tensor);
-      }, "Whether the output shares memory with an input, a parameter or a buffer.")
+      .def("refuse", [](PythonRecorder &self, std::string reason,
+                        std::string remedy) { self.get().refuse(std::move(reason), std::move(remedy)); })
+      .def_property_readonly("refusal",
+                             [](PythonRecorder &self) -> py::object {
+                               const std::optional<Refusal> &refusal = self.get().getRefusal();
+                               if (!refusal)
+                                 return py::none();
+                               return py::make_tuple(refusal->reason, refusal->where, refusal->remedy);
+                             })
+      .def(
+          "add_output",
+          [](PythonRecorder &self, const at::Tensor &tensor) {
+            self.get().addOutput(tensor);
+            return self.get().aliasesForeign(tensor);
+          },
+          "Whether the output shares memory with an input, a parameter or a buffer.")
       .def("check_unwritten", [](PythonRecorder &self) { self.get().checkUnwritten(); })
       .def_property_readonly("tape", [](PythonRecorder &self) { return self.get().getSharedTape(); });
 }

@@ -20,8 +20,9 @@
 #include "llvm/Support/InitLLVM.h"
 #include "llvm/Support/ToolOutputFile.h"
 
-static llvm::cl::opt<std::string> inputShapes(
-    "input-shapes", llvm::cl::desc("Types of the inputs of a .pt file, as in 1x20xf32,?x3xi64 (? for any size)"));
+static llvm::cl::opt<std::string>
+    inputShapes("input-shapes",
+                llvm::cl::desc("Types of the inputs of a .pt file, as in 1x20xf32,?x3xi64 (? for any size)"));
 
 static llvm::LogicalResult runOnTorchFile(llvm::StringRef input, llvm::StringRef output,
                                           mlir::DialectRegistry &registry) {
@@ -50,8 +51,7 @@ int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
   mlir::registerAllDialects(registry);
   registry.insert<mlir::pfcn::PfcnDialect>();
-  auto [input, output] =
-      mlir::registerAndParseCLIOptions(argc, argv, "pfcn: a graph compiler for PyTorch\n", registry);
+  auto [input, output] = mlir::registerAndParseCLIOptions(argc, argv, "pfcn: a graph compiler for PyTorch\n", registry);
   if (!isTorchFile(input))
     return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, input, output, registry));
   llvm::InitLLVM init(argc, argv);

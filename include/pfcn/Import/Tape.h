@@ -45,8 +45,8 @@ struct TapeValue {
   enum class Kind { Input, Leaf, Constant, Result };
   Kind kind;
   TensorMeta meta;
-  std::string name;    // of a leaf: its torch path
-  at::Tensor constant; // of a constant: its data
+  std::string name;             // of a leaf: its torch path
+  at::Tensor constant;          // of a constant: its data
   bool isWrappedNumber = false; // of a constant: a Python number that torch made a tensor of
 
   /// A known number, which an operator can take in any element type.

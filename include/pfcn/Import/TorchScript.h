@@ -23,8 +23,8 @@ struct ImportError : std::runtime_error {
 
 /// What stands for one argument of `forward`: a tensor of this type, or a number.
 struct InputSpec {
-  std::string key;            // of an entry of a dict
-  TensorMeta meta;            // sizes of kDynamicSize are open
+  std::string key; // of an entry of a dict
+  TensorMeta meta; // sizes of kDynamicSize are open
   std::optional<c10::IValue> constant;
 };
 
