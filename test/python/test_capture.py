@@ -99,7 +99,9 @@ def test_recordings_of_two_sizes_become_a_general_one():
 
 @pytest.mark.parametrize("grad", [False, True])
 def test_random_state_and_gradients_are_left_alone(grad):
-    model = Forward(lambda self, x: self.drop(self.linear(x)), linear=nn.Linear(3, 3), drop=nn.Dropout())
+    model = Forward(
+        lambda self, x: self.drop(self.linear(x)), linear=nn.Linear(3, 3), drop=nn.Dropout()
+    )
     state = torch.get_rng_state()
     with torch.set_grad_enabled(grad):
         capture_text = record(model, (torch.rand(2, 3),)).model.text()

@@ -1,7 +1,8 @@
-"""Writes a TorchScript file: models.py NAME FILE."""
+"""Writes TorchScript files, and two that are none: models.py FOLDER NAME..."""
 
 import sys
 import warnings
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -40,8 +41,6 @@ class Unknown(nn.Module):
         return x.cumsum(1)
 
 
-
-
 class Counter(nn.Module):
     """Writes to a buffer."""
 
@@ -54,19 +53,20 @@ class Counter(nn.Module):
         return x + self.count
 
 
-name, path = sys.argv[1:]
-torch.manual_seed(0)
-if name == "seed":
-    torch.jit.script(ParallelFCN(2)).save(path)
-elif name == "seed-traced":
-    torch.jit.trace(ParallelFCN(2), torch.rand(3, 40)).save(path)
-elif name == "seed-frozen":
-    torch.jit.freeze(torch.jit.script(ParallelFCN(2).eval())).save(path)
-elif name == "truncated":
-    torch.jit.script(ParallelFCN(2)).save(path)
-    with open(path, "r+b") as file:
-        file.truncate(1000)
-elif name == "state-dict":
-    torch.save(ParallelFCN(2).state_dict(), path)
-else:
-    torch.jit.script(globals()[name]()).save(path)
+def main(folder: Path, *names: str) -> None:
+    torch.manual_seed(0)
+    seed = ParallelFCN(2).eval()
+    make = {
+        "seed": lambda: torch.jit.script(seed),
+        "traced": lambda: torch.jit.trace(seed, torch.rand(3, 40)),
+        "frozen": lambda: torch.jit.freeze(torch.jit.script(seed)),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        module = make[name]() if name in make else torch.jit.script(globals()[name]())
+        module.save(str(folder / f"{name}.pt"))
+    (folder / "truncated.pt").write_bytes((folder / f"{names[0]}.pt").read_bytes()[:1000])
+    torch.save(seed.state_dict(), folder / "weights.pt")
+
+
+main(Path(sys.argv[1]), *sys.argv[2:])
