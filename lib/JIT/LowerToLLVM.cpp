@@ -21,6 +21,7 @@
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
+#include "mlir/Transforms/DialectConversion.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "mlir/Transforms/Passes.h"
 
@@ -41,6 +42,22 @@ struct ApproximateMath : PassWrapper<ApproximateMath, OperationPass<func::FuncOp
       signalPassFailure();
   }
 };
+
+/// Calls libm for what has no intrinsic. Upstream's pass would call it, a lane at a time, for
+/// floor, sqrt and fma too.
+struct CallLibm : PassWrapper<CallLibm, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(CallLibm)
+
+  void runOnOperation() override {
+    RewritePatternSet patterns(&getContext());
+    populateMathToLibmConversionPatterns(patterns);
+    ConversionTarget target(getContext());
+    target.addIllegalOp<math::ErfOp, math::ExpM1Op, math::Log1pOp, math::TanhOp>();
+    target.markUnknownOpDynamicallyLegal([](Operation *) { return true; });
+    if (failed(applyPartialConversion(getOperation(), target, std::move(patterns))))
+      signalPassFailure();
+  }
+};
 } // namespace
 
 static void buildPipeline(OpPassManager &pm) {
@@ -49,10 +66,11 @@ static void buildPipeline(OpPassManager &pm) {
   pm.addPass(createLoopInvariantCodeMotionPass());
   pm.addNestedPass<func::FuncOp>(std::make_unique<ApproximateMath>());
   pm.addPass(createSCFToControlFlowPass());
+  // Before vectors are lowered, for it takes them apart; all other functions are intrinsics, and those
+  // of them that the target lacks become calls in its code generator.
+  pm.addPass(std::make_unique<CallLibm>());
   pm.addPass(createConvertVectorToLLVMPass());
-  // What has an intrinsic that every target lowers well, then libm for the rest, which unrolls vectors.
   pm.addNestedPass<func::FuncOp>(arith::createArithExpandOpsPass());
-  pm.addPass(createConvertMathToLibmPass());
   pm.addPass(createConvertMathToLLVMPass());
   pm.addPass(createFinalizeMemRefToLLVMConversionPass());
   pm.addPass(createConvertFuncToLLVMPass());
