@@ -120,6 +120,15 @@ def code_blocks(markdown: str) -> Iterator[Block]:
         raise ValueError(f"the block that opens at line {block.line} is never closed")
 
 
+def excerpt(log: str, lines: int = 200, width: int = 400) -> str:
+    """The end of a log, where the failures are summed up, and its beginning; no line too long."""
+    shown = [line if len(line) <= width else line[:width] + " …" for line in log.splitlines()]
+    if len(shown) > 2 * lines:
+        left_out = f"… {len(shown) - 2 * lines} lines left out …"
+        shown = [*shown[:lines], left_out, *shown[-lines:]]
+    return "\n".join(shown)
+
+
 # ---- stages -------------------------------------------------------------------------------------
 
 
@@ -293,7 +302,7 @@ def main(names: list[str]) -> int:
         except Exception as error:  # a stage that cannot run is a failure, and the others still run
             outcome = Outcome(failed=1, log=f"{type(error).__name__}: {error}")
         if outcome.failed:
-            print(outcome.log.rstrip())
+            print(excerpt(outcome.log))
         print(f"   {outcome}  ({time.monotonic() - start:.1f} s)", flush=True)
         total += outcome
     print(total, flush=True)

@@ -10,7 +10,7 @@ import torch
 
 from pfcn.bench import __main__ as cli
 from pfcn.bench.bound import bound
-from pfcn.bench.measure import measure
+from pfcn.bench.measure import Row, measure
 from pfcn.bench.seed import SEED
 from pfcn.bench.workload import Cost, LeftOut, System
 
@@ -135,6 +135,23 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     assert "baddbmm by hand" in out
     assert "Left out: torch.jit.script, frozen: minutes to set up" in out
     assert "</svg>" in picture.read_text()
+
+
+@pytest.mark.parametrize(
+    ("pfcn_us", "rest"),
+    [
+        (10, "10× as fast as PyTorch does, and 2× as fast as the best of the rest (vmap)."),
+        (
+            40,
+            "2.5× as fast as PyTorch does, and the best of the rest (vmap) is 2× as fast as pfcn.",
+        ),
+    ],
+)
+def test_the_closing_line_follows_from_the_rows(pfcn_us, rest):
+    times = {"eager loop": 100, "vmap": 20, "pfcn (live weights)": pfcn_us, "bound": 1}
+    rows = [Row(name, us_median=us) for name, us in times.items()]
+    assert rest in cli.meaning([*rows, Row("multi-stream", reason="no CUDA")])
+    assert "has no row" in cli.meaning(rows[:2])
 
 
 def test_list_names_the_workloads(capsys):

@@ -74,6 +74,18 @@ def test_last_line_and_exit_status(monkeypatch, tmp_path, capsys):
     assert run_all.main(["good"]) == 0
 
 
+def test_a_long_log_keeps_its_beginning_and_end():
+    log = "\n".join(map(str, range(10))) + "x" * 50
+    assert run_all.excerpt(log, lines=2, width=5).splitlines() == [
+        "0",
+        "1",
+        "… 6 lines left out …",
+        "8",
+        "9xxxx …",
+    ]
+    assert run_all.excerpt("a\nb", lines=1) == "a\nb"
+
+
 def test_readme_blocks_run_as_written(monkeypatch, tmp_path):
     """With a pfcn-opt that copies its input, or says `fused` when given a flag."""
     opt = tmp_path / "bin" / "pfcn-opt"

@@ -24,13 +24,13 @@ class Row:
     """One system's figures, or the reason why it has none. Times of single calls are in µs."""
 
     system: str
-    about: str = ""
     us_median: float | None = None
     us_min: float | None = None
     max_abs_err: float | None = None
     setup_seconds: float | None = None
     wall_30_calls_s: float | None = None
     reason: str | None = None
+    about: str = ""  # what the figures come from, in a few words
     samples: list[float] = field(default_factory=list, repr=False)
 
     def to_dict(self) -> dict:
@@ -75,7 +75,7 @@ def set_up(system: System, model: nn.Module, x: torch.Tensor, expected: torch.Te
 
     The set-up time is everything from the model to the end of the first call.
     """
-    row = Row(system.name, system.about)
+    row = Row(system.name)
     try:
         start = time.perf_counter()
         call = system.setup(model, x)

@@ -137,7 +137,7 @@ SEED = Workload(
     make=make,
     cost=cost,
     systems=[
-        System("eager loop", systems.eager, "the model as written"),
+        System("eager loop", systems.eager),
         System("stepwise synchronised", lambda m, x: StepwiseSynchronised(m, x.device)),
         System("multi-stream", systems.cuda_only(lambda m, x: MultiStream(m))),
         System("torch.jit.script", systems.jit_script),

@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from .measure import Row
+
+# On two lines, so that the table fits a narrow terminal.
+HEADINGS = (
+    "median\nµs",
+    "min\nµs",
+    "speed-\nup",
+    "×\nbound",
+    "30 calls\ns",
+    "set-up\ns",
+    "max\nerror",
+)
 
 
 def microseconds(us: float | None) -> str:
@@ -17,36 +29,39 @@ def microseconds(us: float | None) -> str:
     return f"{us:,.0f}" if us >= 100 else f"{us:.1f}"
 
 
-def times(row: Row, base: Row | None) -> str:
-    """How many times faster than `base` the row is."""
-    if row.us_median is None or base is None or base.us_median is None:
+def times(row: Row, base: Row) -> str:
+    """How many times longer than `base` the row takes."""
+    if row.us_median is None or base.us_median is None:
         return ""
-    factor = base.us_median / row.us_median
-    return f"{factor:,.0f}×" if factor >= 10 else f"{factor:.1f}×"
+    factor = row.us_median / base.us_median
+    return f"{factor:,.0f}×" if factor >= 10 else f"{factor:.2g}×"
 
 
 def show(console: Console, title: str, rows: Sequence[Row], left_out: Sequence[Row]) -> None:
-    """Prints the rows, compared with the first of them, and below what has no figures and why."""
-    base = rows[0] if rows else None
-    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
-    table.add_column("system", no_wrap=True)
-    for heading in ("median µs", "min µs", "speed", "30 calls, s", "set-up, s", "max error"):
+    """Prints the rows, each beside the first one and the bound, and what has no figures and why."""
+    first, bound = (rows[0], rows[-1]) if rows else (None, None)
+    console.print(f"\n{title}", style="bold", highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("\nsystem", no_wrap=True)
+    for heading in HEADINGS:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         if row.reason:
             continue
-        name = f"{row.system} [dim]({row.about})[/dim]" if row.about else row.system
         table.add_row(
-            name,
+            row.system,
             microseconds(row.us_median),
             microseconds(row.us_min),
-            times(row, base),
+            times(first, row),
+            times(row, bound),
             "" if row.wall_30_calls_s is None else f"{row.wall_30_calls_s:.4f}",
             "" if row.setup_seconds is None else f"{row.setup_seconds:.2f}",
             "" if row.max_abs_err is None else f"{row.max_abs_err:.0e}".replace("0e+00", "0"),
             style="bold" if row.system.startswith("pfcn") else None,
         )
     console.print(table)
+    if bound is not None and bound.about:
+        console.print(f"Bound: {bound.about}", highlight=False)
     for row in [*(r for r in rows if r.reason), *left_out]:
         console.print(f"Left out: {row.system}: {row.reason}", highlight=False, markup=False)
 

@@ -21,12 +21,11 @@ class System:
 
     `setup(model, x)` returns a callable that takes `x` and returns what `model(x)` returns; it owns
     `model`, and runs without grad. A `slow` one takes minutes at n = 1000, and runs with `--all`
-    only. `about` is a few words for the table.
+    only.
     """
 
     name: str
     setup: Callable[[nn.Module, torch.Tensor], Call]
-    about: str = ""
     slow: bool = False
 
 
