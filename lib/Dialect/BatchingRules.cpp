@@ -156,7 +156,7 @@ static Value scale(OpBuilder &builder, Location loc, Value value, double factor)
   return MulOp::create(builder, loc, value, ConstantOp::create(builder, loc, scalar, attr));
 }
 
-Batched AddmmOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t) {
+Batched AddmmOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t count) {
   Location loc = getLoc();
   Value product = batchMatmul(builder, loc, operands[1], operands[2], /*transposeRhs=*/false);
   product = scale(builder, loc, product, getAlpha().convertToDouble());
@@ -164,7 +164,7 @@ Batched AddmmOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int6
   int64_t rank = getResult().getType().getRank();
   bool batched = operands[1].batched || operands[2].batched;
   if (beta == 0.0) // torch ignores the input then, NaN and all
-    return batched ? single(product) : FailureOr<SmallVector<Value>>(failure());
+    return single(materialize(builder, loc, {product, batched}, count));
   Value input = scale(builder, loc, alignRank(builder, loc, operands[0], rank), beta);
   return single(AddOp::create(builder, loc, input, product));
 }

@@ -640,3 +640,35 @@ func.func @result_type(%x: tensor<2x4xf32>, %i: tensor<2x4xf32>) {
 
 // expected-error @below {{expected 'shared', 'slice' or 'select'}}
 #bad = #pfcn.access<row dim 0>
+
+// -----
+
+func.func @gather_type(%x: tensor<1x8xf32>) {
+  // expected-error @+1 {{stacks the instances in 'tensor<2x1x3xf32>', not 'tensor<2x3xf32>'}}
+  %0 = pfcn.gather_instances %x <slice dim 1 size 3 at [0, 5]> : tensor<1x8xf32> -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @gather_range(%x: tensor<1x8xf32>) {
+  // expected-error @+1 {{instance 1 accesses elements [6, 9) of dimension 1 of size 8}}
+  %0 = pfcn.gather_instances %x <slice dim 1 size 3 at [0, 6]> : tensor<1x8xf32> -> tensor<2x1x3xf32>
+  return
+}
+
+// -----
+
+func.func @gather_shared(%x: tensor<1x8xf32>) {
+  // expected-error @+1 {{takes a slice or select access}}
+  %0 = pfcn.gather_instances %x <shared> : tensor<1x8xf32> -> tensor<2x1x8xf32>
+  return
+}
+
+// -----
+
+func.func @scatter_count(%x: tensor<3x1x3xf32>, %y: tensor<1x8xf32>) {
+  // expected-error @+1 {{access has a table of 2 starts for 3 instances}}
+  %0 = pfcn.scatter_instances %x into %y <slice dim 1 size 3 at [0, 5]> : tensor<3x1x3xf32> into tensor<1x8xf32>
+  return
+}

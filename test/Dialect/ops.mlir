@@ -41,3 +41,12 @@ func.func @instances(%x: tensor<1x8xf32>) -> tensor<1x6xf32> {
   } -> tensor<1x6xf32>
   return %y : tensor<1x6xf32>
 }
+
+// CHECK-LABEL: func.func @gather_and_scatter
+func.func @gather_and_scatter(%x: tensor<?x8xf32>, %y: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  // CHECK: pfcn.gather_instances %{{.*}} <slice dim 1 size 3 at [0, 5]> : tensor<?x8xf32> -> tensor<2x?x3xf32>
+  %0 = pfcn.gather_instances %x <slice dim 1 size 3 at [0, 5]> : tensor<?x8xf32> -> tensor<2x?x3xf32>
+  // CHECK: pfcn.scatter_instances %{{.*}} into %{{.*}} <slice dim 1 size 3 at [5, 1]> : tensor<2x?x3xf32> into tensor<?x8xf32>
+  %1 = pfcn.scatter_instances %0 into %y <slice dim 1 size 3 at [5, 1]> : tensor<2x?x3xf32> into tensor<?x8xf32>
+  return %1 : tensor<?x8xf32>
+}
