@@ -99,6 +99,19 @@ Value KernelEmitter::emitPayload(linalg::GenericOp op, ArrayRef<OpFoldResult> in
 // Generics
 //===----------------------------------------------------------------------------===//
 
+/// Whether a value can be read from here on. Views cost nothing, so they are made at once.
+bool KernelEmitter::makeAvailable(Value value) {
+  if (buffers.count(value) || scalars.contains(value))
+    return true;
+  Operation *op = value.getDefiningOp();
+  if (!isa_and_nonnull<tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::ExtractSliceOp>(op) ||
+      !makeAvailable(op->getOperand(0)))
+    return false;
+  emitOp(op);
+  emitted.insert(op);
+  return true;
+}
+
 /// The chain of elementwise generics that consume the result of `root` element by element, and
 /// nothing that is yet to be computed.
 SmallVector<linalg::GenericOp> KernelEmitter::collectEpilogue(linalg::GenericOp root) {
@@ -111,8 +124,7 @@ SmallVector<linalg::GenericOp> KernelEmitter::collectEpilogue(linalg::GenericOp 
         !next.getMatchingIndexingMap(&use).isPermutation() || getLevel(next) != getLevel(root))
       break;
     bool ready = llvm::all_of(next->getOperands(), [&](Value operand) {
-      return operand == use.get() || buffers.count(operand) || scalars.contains(operand) ||
-             operand.getDefiningOp<tensor::EmptyOp>();
+      return operand == use.get() || operand.getDefiningOp<tensor::EmptyOp>() || makeAvailable(operand);
     });
     if (!ready)
       break;

@@ -37,12 +37,16 @@ void KernelEmitter::setArguments(ArrayRef<Buffer> inputs, ArrayRef<Buffer> resul
 /// no neighbours, a tile of it is transposed into scratch.
 void KernelEmitter::emitArgument(BlockArgument argument) {
   Buffer &raw = buffers[argument];
-  if (!hasLanes(argument) || raw.perLane)
+  bool lanes = hasLanes(argument);
+  if (raw.perLane || (!lanes && !stagesUniform(argument)))
     return;
   Buffer source = raw;
   raw = allocate(argument, /*isTile=*/true);
   emitRows(argument, source, raw, [&](OpFoldResult from, OpFoldResult to, OpFoldResult laneStride, int64_t size) {
-    builder.pack(source, from, laneStride, raw, to, size);
+    if (lanes)
+      builder.pack(source, from, laneStride, raw, to, size);
+    else
+      stage(source, from, raw, to, size);
   });
 }
 
@@ -149,7 +153,7 @@ SmallVector<OpFoldResult> KernelEmitter::getIndices(Value value, ArrayRef<OpFold
 /// Row-major strides of what one point of the outer loops has of a value, and how many scalars that is.
 SmallVector<OpFoldResult> KernelEmitter::getScratchStrides(Value value, bool isTile, int64_t &size) {
   SmallVector<OpFoldResult> strides;
-  size = hasLanes(value) || keepsScratchPerLane() ? builder.getLanePitch(isTile) : 1;
+  size = isPerLane(value, isTile) ? builder.getLanePitch(isTile) : 1;
   auto shape = cast<RankedTensorType>(value.getType()).getShape();
   for (int64_t dim = shape.size() - 1; dim >= 0; --dim) {
     bool outer = schedule.isOuter(dims.getClass(value, dim));
@@ -163,23 +167,34 @@ SmallVector<OpFoldResult> KernelEmitter::getScratchStrides(Value value, bool isT
   return strides;
 }
 
+void KernelEmitter::placeScratch(Buffer &buffer, Type element, int64_t size) {
+  scratchBytes += size * (element.getIntOrFloatBitWidth() / 8);
+  if (scratchBytes > options.maxScratch)
+    failure = "a tile needs more than " + std::to_string(options.maxScratch) + " bytes of scratch";
+  if (!failure.empty())
+    size = 1;
+  OpBuilder::InsertionGuard guard(builder);
+  setInsertionPointToScratch();
+  buffer.memory = builder.allocate(element, size);
+}
+
+void KernelEmitter::placeTile(Buffer &tile, Type element, int64_t size, int) { placeScratch(tile, element, size); }
+
 /// Scratch for what one point of the outer loops has of a value.
 Buffer KernelEmitter::allocate(Value value, bool isTile) {
   Buffer buffer;
   int64_t size;
-  buffer.perLane = hasLanes(value) || keepsScratchPerLane();
+  buffer.perLane = isPerLane(value, isTile);
   buffer.isTile = isTile;
   buffer.offset = builder.constant(0);
   buffer.strides = getScratchStrides(value, isTile, size);
   Type element = cast<RankedTensorType>(value.getType()).getElementType();
   if (element.isInteger(1)) // a boolean is kept in a byte
     element = builder.getI8Type();
-  scratchBytes += size * (element.getIntOrFloatBitWidth() / 8);
-  if (scratchBytes > options.maxScratch)
-    failure = "a tile needs more than " + std::to_string(options.maxScratch) + " bytes of scratch";
-  OpBuilder::InsertionGuard guard(builder);
-  setInsertionPointToScratch();
-  buffer.memory = builder.allocate(element, failure.empty() ? size : 1);
+  if (isTile)
+    placeTile(buffer, element, size, getLevel(value));
+  else
+    placeScratch(buffer, element, size);
   return buffer;
 }
 
@@ -188,6 +203,7 @@ Buffer KernelEmitter::allocate(Value value, bool isTile) {
 //===----------------------------------------------------------------------------===//
 
 void KernelEmitter::emitLevel(int level) {
+  beginArguments(level);
   for (BlockArgument argument : body.getArguments())
     if (!argument.use_empty() && getLevel(argument) == level)
       emitArgument(argument);

@@ -183,8 +183,8 @@ static int64_t computeBytes(KernelOp kernel) {
   return bytes;
 }
 
-FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, const ScheduleOptions &options,
-                                     std::string &reason) {
+/// What the choices have in common; fails where instances cannot be walked on their own.
+static FailureOr<Schedule> getBase(KernelOp kernel, const ParallelDims &dims, std::string &reason) {
   if (kernel.getYielded().empty()) {
     reason = "the kernel has no result";
     return failure();
@@ -196,7 +196,15 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
     return failure();
   }
   base.outerClasses = collectOuterClasses(kernel, dims, base.instanceClass);
+  return base;
+}
 
+FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, const ScheduleOptions &options,
+                                     std::string &reason) {
+  FailureOr<Schedule> common = getBase(kernel, dims, reason);
+  if (failed(common))
+    return failure();
+  Schedule base = *common;
   int64_t width = options.lanes ? options.lanes : std::max<int64_t>(1, options.vectorBytes / computeBytes(kernel));
   SmallVector<int> candidates = {base.instanceClass};
   llvm::append_range(candidates, base.outerClasses);
@@ -222,4 +230,30 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
     return failure();
   }
   return *best;
+}
+
+std::vector<Schedule> Schedule::chooseForGpu(KernelOp kernel, const ParallelDims &dims, std::string &reason) {
+  FailureOr<Schedule> base = getBase(kernel, dims, reason);
+  if (failed(base))
+    return {};
+  constexpr int64_t warp = 32, multiprocessors = 132;
+  std::vector<Schedule> schedules;
+  auto tryLanes = [&](int cls, int64_t lanes) {
+    schedules.push_back(*base);
+    schedules.back().laneClass = cls;
+    schedules.back().lanes = lanes;
+  };
+  int64_t count = kernel.getCount();
+  // A batch that fills warps is best there: weights are then the same for all threads.
+  for (int cls : base->outerClasses)
+    if (!ShapedType::isDynamic(dims.getSize(cls)) && dims.getSize(cls) >= warp)
+      tryLanes(cls, warp);
+  // Instances otherwise: as many blocks as there are multiprocessors, before blocks are filled.
+  int64_t most = std::min<int64_t>(warp, llvm::bit_ceil<uint64_t>(count));
+  int64_t lanes = std::clamp<int64_t>(llvm::bit_ceil<uint64_t>(llvm::divideCeil(count, multiprocessors)), 1, most);
+  for (lanes = std::max<int64_t>(lanes, std::min<int64_t>(most, 4)); lanes >= 1; lanes /= 2)
+    tryLanes(base->instanceClass, lanes);
+  for (int cls : base->outerClasses)
+    tryLanes(cls, warp);
+  return schedules;
 }

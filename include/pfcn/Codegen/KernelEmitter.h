@@ -47,8 +47,14 @@ protected:
   virtual OpFoldResult placeLanes(OpFoldResult start, OpFoldResult size) = 0;
   /// Walks an outer dimension in the given steps.
   virtual void walkOuter(size_t depth, OpFoldResult size, int64_t step, function_ref<void(OpFoldResult)> body) = 0;
-  /// Called when the arguments of a level are where the ops read them.
+  /// Called before and after the arguments of a level are brought where the ops read them.
+  virtual void beginArguments(int level) {}
   virtual void finishArguments(int level) {}
+  /// The place of a tile of `size` scalars.
+  virtual void placeTile(Buffer &tile, Type element, int64_t size, int level);
+  /// Whether an argument that is the same in all lanes is brought into scratch, and how.
+  virtual bool stagesUniform(Value value) { return false; }
+  virtual void stage(const Buffer &source, OpFoldResult from, const Buffer &scratch, OpFoldResult to, int64_t count) {}
   /// Whether scratch that is the same in all lanes is kept by each lane nevertheless.
   virtual bool keepsScratchPerLane() const { return false; }
 
@@ -66,6 +72,8 @@ protected:
   SmallVector<int64_t> getInnerShape(Value value);
   SmallVector<OpFoldResult> getIndices(Value value, ArrayRef<OpFoldResult> inner);
   SmallVector<OpFoldResult> getScratchStrides(Value value, bool isTile, int64_t &size);
+  bool isPerLane(Value value, bool isTile) { return hasLanes(value) || (!isTile && keepsScratchPerLane()); }
+  void placeScratch(Buffer &buffer, Type element, int64_t size);
   Buffer allocate(Value value, bool isTile = false);
 
   // The loops.
@@ -87,6 +95,7 @@ protected:
   void emitCopy(const Buffer &from, Value value, const Buffer &to);
   Buffer makeContiguous(Value value);
   void emitYield(unsigned result);
+  bool makeAvailable(Value value);
   SmallVector<linalg::GenericOp> collectEpilogue(linalg::GenericOp root);
 
   KernelOp kernel;

@@ -40,4 +40,23 @@ def LowerKernels : Pass<"pfcn-lower-kernels", "::mlir::ModuleOp"> {
   ];
 }
 
+def LowerKernelsToGpu : Pass<"pfcn-lower-kernels-to-gpu", "::mlir::ModuleOp"> {
+  let summary = "lower each kernel of linalg ops to a gpu.func, one lane a thread";
+  let description = [{
+    The same emission as for the CPU, with threads of a warp for lanes: a block takes a tile of instances and
+    a share of the batch. Operands of a tile are brought into shared memory by all threads together, in
+    accesses of 128 bits where they are aligned.
+
+    Declines as `pfcn-lower-kernels` does, where a tile exceeds the shared memory of a block.
+  }];
+  let options = [
+    Option<"maxShared", "max-shared", "int64_t", /*default=*/"49152", "bytes of shared memory that a block may take">
+  ];
+  let dependentDialects = [
+    "::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect", "::mlir::math::MathDialect",
+    "::mlir::memref::MemRefDialect", "::mlir::NVVM::NVVMDialect", "::mlir::scf::SCFDialect",
+    "::mlir::vector::VectorDialect"
+  ];
+}
+
 #endif // PFCN_CODEGEN_PASSES_TD

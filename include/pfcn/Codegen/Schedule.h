@@ -13,6 +13,8 @@
 #include "pfcn/Codegen/ParallelDims.h"
 #include "pfcn/Dialect/Pfcn.h"
 
+#include <vector>
+
 namespace mlir::pfcn {
 
 struct ScheduleOptions {
@@ -45,6 +47,8 @@ struct Schedule {
   /// Chooses a schedule for a kernel whose body is linalg on tensors.
   static FailureOr<Schedule> choose(KernelOp kernel, const ParallelDims &dims, const ScheduleOptions &options,
                                     std::string &reason);
+  /// The same for a GPU: schedules to try, the best first; the first whose tile fits shared memory is taken.
+  static std::vector<Schedule> chooseForGpu(KernelOp kernel, const ParallelDims &dims, std::string &reason);
 };
 
 /// Whether an input of a kernel is a stack of parameters that a caller can hold packed in tiles of

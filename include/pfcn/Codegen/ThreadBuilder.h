@@ -1,0 +1,71 @@
+//===- ThreadBuilder.h - lanes as the threads of a warp ------------------*- C++ -*-===//
+//
+// A block is `warps` warps of 32 threads. The code of a lane is scalar code of a thread; scratch is shared
+// memory, in which a tile is brought together by all threads of a warp or block, and a thread has a column of
+// its own for intermediates. Where a tile is not full, threads without a lane repeat the last
+// one's work, and store nothing to global memory.
+//
+//===----------------------------------------------------------------------------===//
+
+#ifndef PFCN_CODEGEN_THREADBUILDER_H
+#define PFCN_CODEGEN_THREADBUILDER_H
+
+#include "pfcn/Codegen/LaneBuilder.h"
+
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+
+namespace mlir::pfcn {
+
+class ThreadBuilder final : public LaneBuilder {
+public:
+  static constexpr int64_t warpSize = 32;
+
+  ThreadBuilder(OpBuilder at, Location loc, int64_t lanes, int64_t warps)
+      : LaneBuilder(at, loc, lanes), warps(warps) {}
+
+  /// Enters a function: reads which thread this is.
+  void enter(gpu::GPUFuncOp function);
+  /// `active` of the lanes hold elements from here on.
+  void setActive(OpFoldResult active);
+  /// Who brings tiles together from here on: all threads of the block, or those of a warp.
+  void setCooperation(bool wholeBlock);
+  Value getWarp() { return warp; }
+
+  Type getLaneType(Type element) override { return element; }
+  Value broadcast(Value value) override { return value; }
+  int64_t getLanePitch(bool isTile) override;
+  Value allocate(Type element, int64_t size) override;
+  void pack(const Buffer &rows, OpFoldResult address, OpFoldResult laneStride, const Buffer &scratch,
+            OpFoldResult scratchAddress, int64_t count) override;
+  void unpack(const Buffer &scratch, OpFoldResult scratchAddress, const Buffer &rows, OpFoldResult address,
+              OpFoldResult laneStride, int64_t count) override;
+
+  /// `count` consecutive elements, the same for all lanes, into scratch.
+  void stage(const Buffer &source, OpFoldResult address, const Buffer &scratch, OpFoldResult scratchAddress,
+             int64_t count);
+  void syncBlock();
+  void syncWarp();
+
+private:
+  Value loadLanes(const Buffer &buffer, OpFoldResult address) override;
+  void storeLanes(Value value, const Buffer &buffer, OpFoldResult address) override;
+
+  /// Walks [0, total) with the cooperating threads side by side, `width` elements a thread.
+  void share(OpFoldResult total, int64_t width, function_ref<void(Value)> body);
+  /// The same over elements that are contiguous in global memory from `address` on, in accesses of
+  /// 128 bits where they are aligned. `store` is given each value and its position.
+  void shareLoads(const Buffer &source, OpFoldResult address, OpFoldResult total,
+                  function_ref<void(Value, Value)> store);
+
+  int64_t warps;
+  gpu::GPUFuncOp function;
+  Value thread, warp, column;
+  Value lane;
+  OpFoldResult active;
+  Value worker;
+  int64_t workers = 0;
+};
+
+} // namespace mlir::pfcn
+
+#endif // PFCN_CODEGEN_THREADBUILDER_H

@@ -1,0 +1,160 @@
+//===- GpuKernel.cpp - the frame of a kernel on a GPU ---------------------------------===//
+
+#include "pfcn/Codegen/GpuKernel.h"
+
+#include "pfcn/Codegen/CpuKernel.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
+
+using namespace mlir;
+using namespace mlir::pfcn;
+
+//===----------------------------------------------------------------------------===//
+// Parameters
+//===----------------------------------------------------------------------------===//
+
+void GpuKernel::createFunction() {
+  int64_t count = kernel.getCount();
+  SmallVector<MemRefType> tensors;
+  for (auto [i, input] : llvm::enumerate(kernel.getInputs()))
+    tensors.push_back(getMemRefType(input, kernel.getInputAccess(i), count));
+  for (auto [i, init] : llvm::enumerate(kernel.getInits()))
+    tensors.push_back(getMemRefType(init, kernel.getInitAccess(i), count));
+
+  // [tensor, 0] its base; [tensor, 1, dim] a size; [tensor, 2, dim] a stride.
+  SmallVector<Type> types;
+  SmallVector<Attribute> parameters;
+  auto describe = [&](ArrayRef<int64_t> what) { parameters.push_back(builder.getDenseI64ArrayAttr(what)); };
+  for (auto [i, type] : llvm::enumerate(tensors)) {
+    int64_t tensor = i;
+    types.push_back(MemRefType::get({}, type.getElementType()));
+    describe({tensor, 0});
+    for (int64_t dim = 0; dim < type.getRank(); ++dim)
+      if (type.isDynamicDim(dim)) {
+        types.push_back(builder.getIndexType());
+        describe({tensor, 1, dim});
+      }
+    for (auto [dim, stride] : llvm::enumerate(type.getStridesAndOffset().first))
+      if (ShapedType::isDynamic(stride)) {
+        types.push_back(builder.getIndexType());
+        describe({tensor, 2, static_cast<int64_t>(dim)});
+      }
+  }
+  auto functionType = FunctionType::get(kernel.getContext(), types, {});
+  function = gpu::GPUFuncOp::create(builder, builder.getLoc(), kernel.getName(), functionType);
+  function->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), builder.getUnitAttr());
+  function.setKnownBlockSizeAttr(
+      builder.getDenseI32ArrayAttr({ThreadBuilder::warpSize, static_cast<int32_t>(warps), 1}));
+  function->setAttr("pfcn.parameters", builder.getArrayAttr(parameters));
+  builder.setInsertionPointToStart(&function.getBody().front());
+  builder.setInsertionPoint(gpu::ReturnOp::create(builder, builder.getLoc()));
+  threads.enter(function);
+
+  outerSizes[schedule.instanceClass] = builder.constant(count);
+  unsigned next = 0, tensor = 0;
+  for (BlockArgument argument : body.getArguments())
+    inputs.push_back(viewTensor(tensors[tensor++], argument, next));
+  for (Value value : kernel.getYielded())
+    results.push_back(viewTensor(tensors[tensor++], value, next));
+}
+
+Buffer GpuKernel::viewTensor(MemRefType type, Value bodyValue, unsigned &next) {
+  Location loc = builder.getLoc();
+  Buffer buffer;
+  buffer.isGlobal = true;
+  auto flat = MemRefType::get({std::numeric_limits<int32_t>::max()}, type.getElementType());
+  buffer.memory = memref::ReinterpretCastOp::create(
+      builder, loc, flat, function.getArgument(next++), builder.constant(0),
+      ArrayRef<OpFoldResult>{builder.constant(flat.getDimSize(0))}, ArrayRef<OpFoldResult>{builder.constant(1)});
+  buffer.offset = builder.constant(0); // the caller adds it to the pointer
+  for (int64_t dim = 0; dim < type.getRank(); ++dim) {
+    int64_t size = type.getDimSize(dim);
+    OpFoldResult known =
+        ShapedType::isDynamic(size) ? OpFoldResult(function.getArgument(next++)) : builder.constant(size);
+    int cls = dims.getClass(bodyValue, dim);
+    if (schedule.isOuter(cls) && (!outerSizes.count(cls) || !ShapedType::isDynamic(size)))
+      outerSizes[cls] = known;
+  }
+  for (auto [dim, stride] : llvm::enumerate(type.getStridesAndOffset().first)) {
+    buffer.strides.push_back(ShapedType::isDynamic(stride) ? OpFoldResult(function.getArgument(next++))
+                                                           : builder.constant(stride));
+    if (isLane(bodyValue, dim))
+      buffer.perLane = isConstantIntValue(buffer.strides.back(), 1);
+  }
+  return buffer;
+}
+
+//===----------------------------------------------------------------------------===//
+// Tiles
+//===----------------------------------------------------------------------------===//
+
+void GpuKernel::emitTiles() {
+  tileIndex = gpu::BlockIdOp::create(builder, builder.getLoc(), gpu::Dimension::x).getResult();
+  setArguments(inputs, results);
+  emitTile();
+}
+
+/// A tile that is not full starts where it would; threads know how many lanes it has.
+OpFoldResult GpuKernel::placeLanes(OpFoldResult start, OpFoldResult size) {
+  std::optional<int64_t> known = getConstantIntValue(size);
+  OpFoldResult active = builder.constant(schedule.lanes);
+  if (!known || *known % schedule.lanes != 0) {
+    Value rest = arith::SubIOp::create(builder, builder.getLoc(), builder.toValue(size), builder.toValue(start));
+    active = arith::MinSIOp::create(builder, builder.getLoc(), rest, builder.toValue(active)).getResult();
+  }
+  threads.setActive(active);
+  return start;
+}
+
+/// The warps of all blocks of a tile share the first outer dimension.
+void GpuKernel::walkOuter(size_t depth, OpFoldResult size, int64_t step, function_ref<void(OpFoldResult)> body) {
+  if (depth != 0)
+    return builder.loop(size, step, body);
+  Location loc = builder.getLoc();
+  Value block = gpu::BlockIdOp::create(builder, loc, gpu::Dimension::y);
+  Value blocks = gpu::GridDimOp::create(builder, loc, gpu::Dimension::y);
+  OpFoldResult first = builder.add(builder.mul(block, builder.constant(warps)), threads.getWarp());
+  OpFoldResult stride = builder.mul(blocks, builder.constant(warps * step));
+  auto loop = scf::ForOp::create(builder, loc, builder.toValue(builder.mul(first, builder.constant(step))),
+                                 builder.toValue(size), builder.toValue(stride));
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPointToStart(loop.getBody());
+  body(loop.getInductionVar());
+}
+
+void GpuKernel::beginArguments(int level) {
+  threads.setCooperation(/*wholeBlock=*/level == 0);
+  if (level == 1)
+    threads.syncWarp(); // the last round's readers are done
+}
+
+void GpuKernel::finishArguments(int level) {
+  if (level == 0)
+    threads.syncBlock();
+  else
+    threads.syncWarp();
+}
+
+/// What only depends on the tile is brought in once for the block, the rest by each warp for itself.
+void GpuKernel::placeTile(Buffer &tile, Type element, int64_t size, int level) {
+  if (level == 0)
+    return placeScratch(tile, element, size);
+  placeScratch(tile, element, size * warps);
+  tile.offset = builder.mul(threads.getWarp(), builder.constant(size));
+}
+
+/// Threads that read one address at a time waste most of each access; together they read in full width.
+bool GpuKernel::stagesUniform(Value value) {
+  int64_t size;
+  getScratchStrides(value, /*isTile=*/true, size);
+  int64_t bytes = cast<RankedTensorType>(value.getType()).getElementTypeBitWidth() / 8;
+  return size > 1 && scratchBytes + size * bytes * warps <= options.maxScratch / 2;
+}
+
+void GpuKernel::stage(const Buffer &source, OpFoldResult from, const Buffer &scratch, OpFoldResult to,
+                      int64_t count) {
+  threads.stage(source, from, scratch, to, count);
+}

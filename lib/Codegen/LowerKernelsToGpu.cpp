@@ -1,0 +1,90 @@
+//===- LowerKernelsToGpu.cpp - kernels to GPU functions, and launches in their place ---===//
+
+#include "pfcn/Codegen/GpuKernel.h"
+#include "pfcn/Codegen/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Remarks.h"
+#include "mlir/IR/SymbolTable.h"
+
+namespace mlir::pfcn {
+#define GEN_PASS_DEF_LOWERKERNELSTOGPU
+#include "pfcn/Codegen/Passes.h.inc"
+} // namespace mlir::pfcn
+
+using namespace mlir;
+using namespace mlir::pfcn;
+
+/// Blocks in y: enough for every warp to have a point of the first outer dimension, and a bounded number
+/// where its size is not known; blocks walk on from there.
+static int64_t getGridY(const Schedule &schedule, const ParallelDims &dims, int64_t warps) {
+  constexpr int64_t most = 64;
+  if (schedule.outerClasses.empty())
+    return 1;
+  int64_t size = dims.getSize(schedule.outerClasses.front());
+  if (ShapedType::isDynamic(size))
+    return most;
+  int64_t step = schedule.outerClasses.front() == schedule.laneClass ? schedule.lanes : 1;
+  return std::clamp<int64_t>(llvm::divideCeil(size, step * warps), 1, most);
+}
+
+namespace {
+struct LowerKernelsToGpu : mlir::pfcn::impl::LowerKernelsToGpuBase<LowerKernelsToGpu> {
+  using LowerKernelsToGpuBase::LowerKernelsToGpuBase;
+
+  void runOnOperation() override {
+    SmallVector<KernelOp> kernels;
+    getOperation().walk([&](KernelOp kernel) { kernels.push_back(kernel); });
+    if (kernels.empty())
+      return;
+    OpBuilder builder = OpBuilder::atBlockEnd(getOperation().getBody());
+    auto module = gpu::GPUModuleOp::create(builder, getOperation().getLoc(), "kernels");
+    getOperation()->setAttr(gpu::GPUDialect::getContainerModuleAttrName(), builder.getUnitAttr());
+    for (KernelOp kernel : kernels) {
+      std::string reason;
+      if (failed(lower(kernel, module, reason)))
+        remark::missed(kernel.getLoc(), remark::RemarkOpts::name("LowerKernelsToGpu").category("pfcn.lowering"))
+            << remark::reason("{0}", reason) << remark::metric("kernel", kernel.getName());
+    }
+  }
+
+  LogicalResult lower(KernelOp kernel, gpu::GPUModuleOp module, std::string &reason) {
+    FailureOr<ParallelDims> dims = ParallelDims::compute(*kernel.getBodyBlock(), reason);
+    if (failed(dims))
+      return failure();
+    for (const Schedule &schedule : Schedule::chooseForGpu(kernel, *dims, reason))
+      for (int64_t warps = schedule.outerClasses.empty() ? 1 : 4; warps >= 1; warps /= 2)
+        if (succeeded(emit(kernel, module, *dims, schedule, warps, reason)))
+          return success();
+    return failure();
+  }
+
+  LogicalResult emit(KernelOp kernel, gpu::GPUModuleOp module, const ParallelDims &dims, const Schedule &schedule,
+                     int64_t warps, std::string &reason) {
+    OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
+    EmitOptions options{maxShared, /*accumulators=*/16, /*packWeights=*/false};
+    GpuKernel emitter(kernel, dims, schedule, options, warps, builder);
+    bool emitted = succeeded(emitter.emit(reason));
+    gpu::GPUFuncOp function = emitter.getFunction();
+    if (!emitted) {
+      function.erase();
+      return failure();
+    }
+    SymbolTable(module).insert(function); // renames it where the name is taken
+    builder.setInsertionPoint(kernel);
+    auto launch = LaunchOp::create(builder, kernel.getLoc(), kernel.getResultTypes(), function.getName(),
+                                   kernel.getCount(), schedule.getTiles(kernel.getCount()), kernel.getInputs(),
+                                   kernel.getInits(), kernel.getInputAccesses(), kernel.getInitAccesses());
+    launch->setAttr("pfcn.grid_y", builder.getI64IntegerAttr(getGridY(schedule, dims, warps)));
+    launch->setAttr("pfcn.block", builder.getDenseI64ArrayAttr({ThreadBuilder::warpSize, warps, 1}));
+    kernel->replaceAllUsesWith(launch);
+    kernel.erase();
+    return success();
+  }
+};
+} // namespace
