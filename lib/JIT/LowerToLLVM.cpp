@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------------===//
 
+#include "pfcn/JIT/ApproximateMath.h"
 #include "pfcn/JIT/JIT.h"
 
 #include "mlir/Conversion/Passes.h"
@@ -14,7 +15,6 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/Dialect/Math/Transforms/Passes.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/ExecutionEngine/OptUtils.h"
 #include "mlir/Pass/PassManager.h"
@@ -22,27 +22,11 @@
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "mlir/Transforms/DialectConversion.h"
-#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "mlir/Transforms/Passes.h"
 
 using namespace mlir;
 
 namespace {
-/// Not for f64, where libm is exact to the last bit, nor sine and cosine, whose argument
-/// reduction is only good for small arguments.
-struct ApproximateMath : PassWrapper<ApproximateMath, OperationPass<func::FuncOp>> {
-  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(ApproximateMath)
-
-  void runOnOperation() override {
-    RewritePatternSet patterns(&getContext());
-    populateMathPolynomialApproximationPatterns(patterns, [](StringRef name) {
-      return llvm::is_contained({"math.exp", "math.expm1", "math.log", "math.log1p", "math.tanh", "math.erf"}, name);
-    });
-    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
-      signalPassFailure();
-  }
-};
-
 /// Calls libm for what has no intrinsic. Upstream's pass would call it, a lane at a time, for
 /// floor, sqrt and fma too.
 struct CallLibm : PassWrapper<CallLibm, OperationPass<ModuleOp>> {
@@ -64,7 +48,7 @@ static void buildPipeline(OpPassManager &pm) {
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
   pm.addPass(createLoopInvariantCodeMotionPass());
-  pm.addNestedPass<func::FuncOp>(std::make_unique<ApproximateMath>());
+  pm.addPass(::pfcn::createApproximateMathPass());
   pm.addPass(createSCFToControlFlowPass());
   // Before vectors are lowered, for it takes them apart; all other functions are intrinsics, and those
   // of them that the target lacks become calls in its code generator.
