@@ -121,9 +121,31 @@ static Value batchMatmul(OpBuilder &builder, Location loc, const BatchedValue &l
   return product.getResult();
 }
 
+/// The value in another element type.
+static Value castTo(OpBuilder &builder, Location loc, Value value, Type elementType) {
+  auto type = cast<RankedTensorType>(value.getType());
+  return type.getElementType() == elementType ? value
+                                              : CastOp::create(builder, loc, type.clone(elementType), value).getResult();
+}
+
+/// Where a product and what is added to it are computed: torch rounds only their sum to f16 or bf16.
+static Type getSumType(Type elementType) {
+  return isa<Float16Type, BFloat16Type>(elementType) ? Float32Type::get(elementType.getContext()) : elementType;
+}
+
+static SmallVector<BatchedValue> castAll(OpBuilder &builder, Location loc, ArrayRef<BatchedValue> operands,
+                                         Type elementType) {
+  return llvm::map_to_vector(operands, [&](const BatchedValue &operand) {
+    return BatchedValue{castTo(builder, loc, operand.value, elementType), operand.batched};
+  });
+}
+
 Batched LinearOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t count) {
-  BatchedValue input = operands[0], weight = operands[1];
   Location loc = getLoc();
+  Type elementType = getResult().getType().getElementType();
+  SmallVector<BatchedValue> wide =
+      castAll(builder, loc, operands, operands.size() < 3 ? elementType : getSumType(elementType));
+  BatchedValue input = wide[0], weight = wide[1];
   bool isVector = input.getBodyRank() == 1;
   if (isVector)
     input.value = UnsqueezeOp::create(builder, loc, input.value, input.batched ? 1 : 0);
@@ -133,10 +155,10 @@ Batched LinearOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int
     result = SqueezeOp::create(builder, loc, result, ArrayRef<int64_t>{batched ? 1 : 0});
   if (operands.size() < 3)
     return single(result);
-  const BatchedValue &bias = operands[2];
   int64_t rank = getResult().getType().getRank();
-  return single(AddOp::create(builder, loc, alignRank(builder, loc, {result, batched}, rank),
-                              alignRank(builder, loc, bias, rank)));
+  Value sum = AddOp::create(builder, loc, alignRank(builder, loc, {result, batched}, rank),
+                            alignRank(builder, loc, wide[2], rank));
+  return single(castTo(builder, loc, sum, elementType));
 }
 
 Batched MatmulOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t) {
@@ -158,15 +180,19 @@ static Value scale(OpBuilder &builder, Location loc, Value value, double factor)
 
 Batched AddmmOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t count) {
   Location loc = getLoc();
-  Value product = batchMatmul(builder, loc, operands[1], operands[2], /*transposeRhs=*/false);
+  Type elementType = getResult().getType().getElementType();
+  SmallVector<BatchedValue> wide = castAll(builder, loc, operands, getSumType(elementType));
+  Value product = batchMatmul(builder, loc, wide[1], wide[2], /*transposeRhs=*/false);
   product = scale(builder, loc, product, getAlpha().convertToDouble());
   double beta = getBeta().convertToDouble();
   int64_t rank = getResult().getType().getRank();
   bool batched = operands[1].batched || operands[2].batched;
-  if (beta == 0.0) // torch ignores the input then, NaN and all
+  if (beta == 0.0) { // torch ignores the input then, NaN and all
+    product = castTo(builder, loc, product, elementType);
     return single(materialize(builder, loc, {product, batched}, count));
-  Value input = scale(builder, loc, alignRank(builder, loc, operands[0], rank), beta);
-  return single(AddOp::create(builder, loc, input, product));
+  }
+  Value input = scale(builder, loc, alignRank(builder, loc, wide[0], rank), beta);
+  return single(castTo(builder, loc, AddOp::create(builder, loc, input, product), elementType));
 }
 
 //===----------------------------------------------------------------------------===//

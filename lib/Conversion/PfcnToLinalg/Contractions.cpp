@@ -8,6 +8,7 @@
 #include "Lowering.h"
 #include "ScalarMath.h"
 
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -32,8 +33,25 @@ static Value multiplyAccumulate(ImplicitLocOpBuilder &builder, ValueRange elemen
   return arith::AddFOp::create(builder, accumulator, product, contract | arith::FastMathFlags::reassoc);
 }
 
+/// What a nest that only widens f16 or bf16 to f32 reads: the contraction widens in its payload, and the
+/// wide copy is not stored.
+static Value skipWidening(Value operand) {
+  auto generic = operand.getDefiningOp<linalg::GenericOp>();
+  if (!generic || generic->getNumOperands() != 2 || !llvm::hasSingleElement(generic.getBody()->without_terminator()) ||
+      !llvm::all_of(generic.getIndexingMapsArray(), [](AffineMap map) { return map.isIdentity(); }))
+    return operand;
+  auto widen = dyn_cast<arith::ExtFOp>(generic.getBody()->front());
+  bool isWidening = widen && widen.getIn() == generic.getBody()->getArgument(0) &&
+                    getComputeType(widen.getIn().getType()) == widen.getType() &&
+                    generic.getBody()->getTerminator()->getOperand(0) == widen.getResult();
+  return isWidening ? generic->getOperand(0) : operand;
+}
+
 /// lhs [*B, M, K] times rhs [*B, K, N], or [*B, N, K], to `shape` [*B, M, N] of the compute type.
 static FailureOr<Value> contract(Lowering &lowering, Value lhs, Value rhs, bool transposeRhs, ArrayRef<int64_t> shape) {
+  Type type = getComputeType(ranked(lhs).getElementType());
+  lhs = skipWidening(lhs);
+  rhs = skipWidening(rhs);
   int64_t leading = shape.size() - 2, m = leading, n = leading + 1, k = leading + 2;
   int64_t depth = ranked(lhs).getShape().back();
   if (ShapedType::isDynamic(depth))
@@ -41,7 +59,6 @@ static FailureOr<Value> contract(Lowering &lowering, Value lhs, Value rhs, bool 
   LoopNest nest(lowering, shape, depth);
   nest.read(lhs, getLoops(lhs, leading, m, k));
   nest.read(rhs, transposeRhs ? getLoops(rhs, leading, n, k) : getLoops(rhs, leading, k, n));
-  Type type = getComputeType(ranked(lhs).getElementType());
   return nest.reduce(lowering.getZeroAttr(type), multiplyAccumulate);
 }
 
