@@ -29,8 +29,8 @@ test: build
 
 format: setup
 	@git ls-files -z '*.cpp' '*.h' | xargs -0 -r clang-format-22 -i
+	@.venv/bin/ruff check --fix-only --quiet
 	@.venv/bin/ruff format
-	@.venv/bin/ruff check --fix
 
 docs: build
 	@cmake --build build -j $(JOBS) --target mlir-doc

@@ -239,6 +239,13 @@ def clang_format() -> Outcome:
     return Outcome(failed=1, log="`make format` rewrites\n" + "\n".join(wrong or [done.stdout]))
 
 
+def ruff_format() -> Outcome:
+    done = run([BIN / "ruff", "format", "--check", "--no-cache", "--output-format", "concise"])
+    if done.returncode == 0:
+        return Outcome(passed=1)
+    return Outcome(failed=1, log=f"`make format` rewrites\n{done.stdout}")
+
+
 def changed_since_main() -> list[str]:
     """The files changed since the branch left origin/main, or on main since the last commit."""
     head = run(["git", "rev-parse", "HEAD"]).stdout.strip()
@@ -281,7 +288,7 @@ STAGES: dict[str, Callable[[], Outcome]] = {
     "clang-format": clang_format,
     "clang-tidy": clang_tidy,
     "ruff": lambda: single([BIN / "ruff", "check", "--no-cache"]),
-    "ruff-format": lambda: single([BIN / "ruff", "format", "--check", "--no-cache"]),
+    "ruff-format": ruff_format,
 }
 
 

@@ -16,11 +16,11 @@ from pfcn.bench.workload import Cost, LeftOut, System
 
 KEYS = {"system", "us_median", "us_min", "max_abs_err", "setup_seconds", "wall_30_calls_s"}
 # torch.compile takes ten seconds for any model; that it agrees is torch's own affair.
-RIVALS = [s for s in SEED.systems if "compile" not in s.name and not s.name.startswith("pfcn")]
+SYSTEMS = [s for s in SEED.systems if "compile" not in s.name]
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("system", RIVALS, ids=lambda system: system.name)
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
 def test_system_agrees_with_eager(system, batch):
     model, x = SEED.make(5, batch)
     with torch.no_grad():
@@ -117,7 +117,7 @@ def test_bound_is_the_slower_of_moving_and_computing(monkeypatch, bandwidth, pea
 
 
 def test_command_line(tmp_path, monkeypatch, capsys):
-    quick = dataclasses.replace(SEED, systems=RIVALS)
+    quick = dataclasses.replace(SEED, systems=SYSTEMS)
     monkeypatch.setattr(cli, "WORKLOADS", {"seed": quick})
     threads = torch.get_num_threads()
     file, picture = tmp_path / "rows.json", tmp_path / "rows.svg"
@@ -127,7 +127,7 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     finally:
         torch.set_num_threads(threads)
     rows = {row["system"]: row for row in json.loads(file.read_text())}
-    assert rows.keys() == {s.name for s in RIVALS} | {"bound"}
+    assert rows.keys() == {s.name for s in SYSTEMS} | {"bound"}
     assert all(row.keys() - {"reason"} == KEYS for row in rows.values())
     assert rows["baddbmm by hand"]["us_median"] > 0
     assert "needs CUDA streams" in rows["multi-stream"]["reason"]
