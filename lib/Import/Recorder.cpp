@@ -433,6 +433,8 @@ void Recorder::record(const c10::OperatorHandle &op, const Traits &traits, c10::
 void Recorder::recordWrites(const Traits &traits, TapeCall call, at::ArrayRef<IValue> arguments) {
   const c10::FunctionSchema &schema = *traits.schema;
   const std::string &name = traits.name;
+  if (name == "aten::detach_") // the value stays, as at the end of torch.tensor([1., 2.])
+    return;
   bool writesSelfOnly = name.ends_with("_") && !name.ends_with("__") && arguments[0].isTensor();
   for (size_t i = 1; i < schema.arguments().size(); ++i)
     writesSelfOnly &= !schema.arguments()[i].alias_info() || !schema.arguments()[i].alias_info()->isWrite();
@@ -443,7 +445,7 @@ void Recorder::recordWrites(const Traits &traits, TapeCall call, at::ArrayRef<IV
     refuseAndThrow(name + " writes to its arguments and has no form without that here");
   static const std::unordered_set<std::string> reshapers = {"aten::t_",         "aten::transpose_",  "aten::squeeze_",
                                                             "aten::unsqueeze_", "aten::swapdims_",   "aten::swapaxes_",
-                                                            "aten::detach_",    "aten::as_strided_", "aten::resize_"};
+                                                               "aten::as_strided_", "aten::resize_"};
   if (reshapers.contains(name))
     refuseAndThrow(name + " changes the shape of a tensor in place", "use the form without the underscore");
   const at::Tensor &self = arguments[0].toTensor();
