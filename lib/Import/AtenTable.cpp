@@ -313,7 +313,7 @@ static bool convert(CallImporter &call) {
   bool isWanted = isNumber(call.resultDtype()) || call.resultDtype() == at::kBool;
   if (call.meta(0).dtype == call.resultDtype())
     return identity(call);
-  return isKnown && isWanted && call.finish(call.cast(call.tensor(0), call.resultDtype()));
+  return isKnown && isWanted && call.finish(call.operand(0, call.resultDtype()));
 }
 
 /// `self` becomes `source`, broadcast and converted.
@@ -628,6 +628,11 @@ template <size_t index> static bool full(CallImporter &call) {
   return buildSplat(call, call.constant(index).toScalar());
 }
 
+/// `self` becomes `value` everywhere.
+static bool fill(CallImporter &call) {
+  return call.isTensor(1) && !call.source(1).isScalar() ? copyInto(call) : full<1>(call);
+}
+
 //===----------------------------------------------------------------------------===//
 // The table
 //===----------------------------------------------------------------------------===//
@@ -747,7 +752,8 @@ static llvm::StringMap<CallBuilder> makeTable() {
   add({"zeros", "empty.memory_format", "empty_strided", "zeros_like", "empty_like", "new_zeros", "new_empty", "zero"},
       zeros);
   add({"ones", "ones_like", "new_ones"}, ones);
-  add({"full", "full_like", "fill.Scalar"}, full<1>);
+  add({"full", "full_like"}, full<1>);
+  add({"fill.Scalar", "fill.Tensor"}, fill);
   add({"new_full"}, full<2>);
   add({"scalar_tensor"}, full<0>);
   return table;

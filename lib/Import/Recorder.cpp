@@ -429,6 +429,49 @@ void Recorder::record(const c10::OperatorHandle &op, const Traits &traits, c10::
                 at::ArrayRef<IValue>(stack).slice(stack.size() - schema.returns().size()));
 }
 
+static TapeArgument constant(IValue value) { return {TapeArgument::Kind::Constant, std::move(value), {}}; }
+
+/// What `self` becomes by copy_, fill_ or zero_, which need nothing of what it was: so the
+/// parts of `out[:, i] = ...` do not depend on each other.
+std::optional<int> Recorder::recordOverwrite(const std::string &name, const TapeCall &call,
+                                             at::ArrayRef<IValue> arguments) {
+  const at::Tensor &self = arguments[0].toTensor();
+  const TensorMeta meta = lookUp(self)->meta;
+  auto find = [](const char *name, const char *overload) -> const c10::FunctionSchema & {
+    return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).schema();
+  };
+  bool isFill = name == "aten::fill_" || name == "aten::zero_";
+  if (isFill && (arguments.size() == 1 || arguments[1].isScalar())) {
+    at::Device device = options.isAbstract ? at::Device(at::kCPU) : self.device();
+    return emit(find("aten::full", ""),
+                {constant(at::IntArrayRef(meta.sizes)), constant(arguments.size() == 1 ? IValue(0) : arguments[1]),
+                 constant(static_cast<int64_t>(meta.dtype)), constant({}), constant(device), constant({})},
+                meta);
+  }
+  if (!isFill && name != "aten::copy_")
+    return std::nullopt;
+  const at::Tensor &source = arguments[1].toTensor();
+  if (source.device() != self.device() && !source.unsafeGetTensorImpl()->is_wrapped_number())
+    return std::nullopt;
+  int value = call.arguments[1].tensors[0];
+  TensorMeta converted = tape->values[value].meta;
+  if (converted.dtype != meta.dtype) {
+    converted.dtype = meta.dtype;
+    value = emit(find("aten::to", "dtype"),
+                 {{TapeArgument::Kind::Tensor, {}, {value}},
+                  constant(static_cast<int64_t>(meta.dtype)),
+                  constant(false),
+                  constant(false),
+                  constant({})},
+                 converted);
+  }
+  if (converted.sizes == meta.sizes)
+    return value;
+  return emit(find("aten::expand", ""),
+              {{TapeArgument::Kind::Tensor, {}, {value}}, constant(at::IntArrayRef(meta.sizes)), constant(false)},
+              meta);
+}
+
 /// `aten::add_.Tensor` as `aten::add.Tensor`, whose result is what `self` becomes.
 void Recorder::recordWrites(const Traits &traits, TapeCall call, at::ArrayRef<IValue> arguments) {
   const c10::FunctionSchema &schema = *traits.schema;
@@ -443,9 +486,9 @@ void Recorder::recordWrites(const Traits &traits, TapeCall call, at::ArrayRef<IV
     functional = c10::Dispatcher::singleton().findSchema({name.substr(0, name.size() - 1), schema.overload_name()});
   if (!functional || functional->schema().arguments().size() != schema.arguments().size())
     refuseAndThrow(name + " writes to its arguments and has no form without that here");
-  static const std::unordered_set<std::string> reshapers = {"aten::t_",         "aten::transpose_",  "aten::squeeze_",
-                                                            "aten::unsqueeze_", "aten::swapdims_",   "aten::swapaxes_",
-                                                               "aten::as_strided_", "aten::resize_"};
+  static const std::unordered_set<std::string> reshapers = {"aten::t_",          "aten::transpose_", "aten::squeeze_",
+                                                            "aten::unsqueeze_",  "aten::swapdims_",  "aten::swapaxes_",
+                                                            "aten::as_strided_", "aten::resize_"};
   if (reshapers.contains(name))
     refuseAndThrow(name + " changes the shape of a tensor in place", "use the form without the underscore");
   const at::Tensor &self = arguments[0].toTensor();
@@ -461,6 +504,8 @@ void Recorder::recordWrites(const Traits &traits, TapeCall call, at::ArrayRef<IV
           refuseAndThrow(name + " rounds to the element type of the tensor that it writes",
                          "cast the operand first with to()");
       });
+  if (std::optional<int> value = recordOverwrite(name, call, arguments))
+    return write(*alias, *value);
   call.schema = &functional->schema();
   int value = addValue(TapeValue::Kind::Result, alias->meta);
   call.results = {value};

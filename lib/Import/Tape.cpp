@@ -213,6 +213,13 @@ static bool reachesEnd(const IValue &end, int64_t size) {
   return end.isNone() || (end.isInt() && (end.toInt() == kToEnd || (size != kDynamicSize && end.toInt() >= size)));
 }
 
+bool pfcn::isFactory(const std::string &name) {
+  static const std::unordered_set<std::string> factories = {"aten::zeros",     "aten::ones",      "aten::empty",
+                                                            "aten::full",      "aten::new_zeros", "aten::new_ones",
+                                                            "aten::new_empty", "aten::new_full"};
+  return factories.contains(name);
+}
+
 /// The sizes of a list that differ, left open.
 static IValue joinLists(const IValue &a, const IValue &b) {
   std::vector<int64_t> sizes = a.toIntVector(), other = b.toIntVector();
@@ -269,7 +276,7 @@ static bool joinCall(TapeCall &call, const CallPair &pair) {
   return true;
 }
 
-std::optional<Tape> pfcn::unify(const Tape &a, const Tape &b) {
+static std::optional<Tape> join(const Tape &a, const Tape &b) {
   if (a.values.size() != b.values.size() || a.calls.size() != b.calls.size() || a.inputs != b.inputs ||
       a.outputs != b.outputs)
     return std::nullopt;
@@ -283,12 +290,23 @@ std::optional<Tape> pfcn::unify(const Tape &a, const Tape &b) {
   return joined;
 }
 
+std::optional<Tape> pfcn::unify(const Tape &a, const Tape &b) {
+  std::optional<Tape> joined = join(a, b);
+  try {
+    if (joined)
+      buildModel(*joined);
+  } catch (const OpenSizeError &) {
+    return std::nullopt;
+  }
+  return joined;
+}
+
 bool pfcn::matches(const Tape &general, const Tape &recorded) {
   if (general.values.size() != recorded.values.size())
     return false;
   for (size_t i = 0; i < general.values.size(); ++i)
     if (!general.values[i].meta.covers(recorded.values[i].meta))
       return false;
-  std::optional<Tape> joined = unify(general, recorded);
+  std::optional<Tape> joined = join(general, recorded);
   return joined && joined->getKey() == general.getKey();
 }

@@ -2,6 +2,7 @@
 //
 // Calls in order, those that no output needs left out. Parameters stand before their first
 // use. An op whose type is not what was recorded is taken back, and the call stays opaque.
+// A tensor that is written part by part (`out[:, i] = ...`) is the concatenation of its parts.
 //
 //===----------------------------------------------------------------------------===//
 
@@ -9,6 +10,7 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
 
 #include <ATen/core/ivalue.h>
 
@@ -21,6 +23,14 @@ using c10::IValue;
 static constexpr int64_t kMaxInlineElements = 64;
 
 namespace {
+/// A call that replaces [start, end) of dimension `dim` of `base` by `part`, which lacks the
+/// dimension if `isSelect`.
+struct Scatter {
+  int base, part;
+  int64_t dim, start, end;
+  bool isSelect;
+};
+
 class ModelBuilder {
 public:
   ModelBuilder(const Tape &tape, Model &model)
@@ -38,6 +48,11 @@ private:
   void materialize(int value, Location loc);
   Location getLocation(const Place &place);
   StringAttr getString(int index);
+  std::optional<Scatter> getScatter(const TapeCall &call) const;
+  bool isOverwritten(const TapeCall &call) const;
+  bool tryScatters(const TapeCall &call);
+  void removeDead();
+  void countUses(const std::vector<bool> &needed);
 
   const Tape &tape;
   Model &model;
@@ -46,6 +61,9 @@ private:
   std::vector<Value> values;
   std::vector<StringAttr> locations;
   int constants = 0;
+  std::vector<int> useCounts;              // of each value, by calls and outputs
+  std::vector<const TapeCall *> users;     // one of them
+  std::vector<const TapeCall *> producers; // of the values that scatters make
 };
 } // namespace
 
@@ -79,6 +97,120 @@ std::vector<bool> ModelBuilder::findNeeded() const {
           used[value] = true;
   }
   return needed;
+}
+
+//===----------------------------------------------------------------------------===//
+// Parts written one by one
+//===----------------------------------------------------------------------------===//
+
+std::optional<Scatter> ModelBuilder::getScatter(const TapeCall &call) const {
+  const std::string &name = call.schema->name();
+  bool isSelect = name == "aten::select_scatter";
+  if (!isSelect && name != "aten::slice_scatter")
+    return std::nullopt;
+  int base = call.arguments[0].tensors[0], part = call.arguments[1].tensors[0];
+  const TensorMeta &meta = tape.values[base].meta;
+  auto integer = [&](size_t i, int64_t none) {
+    return call.arguments[i].constant.isNone() ? none : call.arguments[i].constant.toInt();
+  };
+  int64_t dim = integer(2, 0);
+  dim += dim < 0 ? meta.rank() : 0;
+  int64_t size = meta.sizes[dim], start = integer(3, 0);
+  bool isPlain = size != kDynamicSize && meta.dtype == tape.values[part].meta.dtype && (isSelect || integer(5, 1) == 1);
+  if (!isPlain)
+    return std::nullopt;
+  start = std::clamp<int64_t>(start < 0 ? start + size : start, 0, size);
+  int64_t end = isSelect ? start + 1 : integer(4, size);
+  end = std::clamp<int64_t>(end < 0 ? end + size : end, start, size);
+  return Scatter{base, part, dim, start, end, isSelect};
+}
+
+void ModelBuilder::countUses(const std::vector<bool> &needed) {
+  useCounts.assign(tape.values.size(), 0);
+  users.assign(tape.values.size(), nullptr);
+  producers.assign(tape.values.size(), nullptr);
+  for (int output : tape.outputs)
+    ++useCounts[output];
+  for (auto [call, isNeeded] : llvm::zip_equal(tape.calls, needed))
+    for (const TapeArgument &argument : call.arguments)
+      for (int value : argument.tensors)
+        if (isNeeded && value >= 0) {
+          ++useCounts[value];
+          users[value] = &call;
+        }
+}
+
+/// Whether all that becomes of the call's result is that another scatter replaces more of it.
+bool ModelBuilder::isOverwritten(const TapeCall &call) const {
+  int result = call.results[0];
+  if (useCounts[result] != 1 || !users[result])
+    return false;
+  std::optional<Scatter> scatter = getScatter(call), next = getScatter(*users[result]);
+  return next && next->base == result && next->dim == scatter->dim;
+}
+
+/// The last of a chain of scatters as a concatenation: of their parts, and of what is left
+/// of the tensor that the first was given. Those before it build nothing.
+bool ModelBuilder::tryScatters(const TapeCall &call) {
+  std::optional<Scatter> scatter = getScatter(call);
+  if (!scatter)
+    return false;
+  producers[call.results[0]] = &call;
+  if (isOverwritten(call))
+    return true;
+  int64_t dim = scatter->dim;
+  std::vector<Scatter> chain = {*scatter};
+  while (producers[chain.back().base] && !values[chain.back().base])
+    chain.push_back(*getScatter(*producers[chain.back().base]));
+  struct Piece {
+    int64_t end, origin; // `origin`: where the source's first element would lie
+    int source;
+    bool isSelect;
+  };
+  int base = chain.back().base;
+  std::map<int64_t, Piece> pieces = {{0, {tape.values[base].meta.sizes[dim], 0, base, false}}};
+  for (const Scatter &write : llvm::reverse(chain)) {
+    if (write.start == write.end)
+      continue;
+    for (int64_t cut : {write.start, write.end})
+      if (auto it = std::prev(pieces.upper_bound(cut)); it->first < cut && cut < it->second.end) {
+        pieces[cut] = it->second;
+        it->second.end = cut;
+      }
+    pieces.erase(pieces.lower_bound(write.start), pieces.lower_bound(write.end));
+    pieces[write.start] = {write.end, write.start, write.part, write.isSelect};
+  }
+  Location loc = getLocation(call.place);
+  SmallVector<Value> parts;
+  for (auto &[start, piece] : pieces) {
+    materialize(piece.source, loc);
+    Value part = values[piece.source];
+    if (piece.isSelect)
+      part = builder.createOrFold<UnsqueezeOp>(loc, part, dim);
+    else
+      part = builder.createOrFold<SliceOp>(loc, part, dim, start - piece.origin, piece.end - piece.origin, int64_t(1));
+    parts.push_back(part);
+  }
+  Value &result = values[call.results[0]];
+  result = parts.size() == 1 ? parts.front() : CatOp::create(builder, loc, parts, dim).getResult();
+  return true;
+}
+
+/// What the concatenations left without a use; the tensors that the rest reads.
+void ModelBuilder::removeDead() {
+  Block &block = *cast<func::FuncOp>(model.module->getBody()->front()).getBody().begin();
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+    if (isOpTriviallyDead(&op))
+      op.erase();
+  for (auto op : block.getOps<OpaqueOp>())
+    if (isFactory(StringRef(op.getName()).split('.').first.str()))
+      for (Value result : op.getResults())
+        if (!cast<RankedTensorType>(result.getType()).hasStaticShape())
+          throw OpenSizeError("a tensor of open sizes is made by " + op.getName().str());
+  std::map<std::string, at::Tensor> read;
+  for (auto parameter : block.getOps<ParameterOp>())
+    read.insert(model.tensors.extract(parameter.getPath().str()));
+  model.tensors = std::move(read);
 }
 
 void ModelBuilder::materialize(int index, Location loc) {
@@ -178,6 +310,8 @@ bool ModelBuilder::tryTable(const TapeCall &call) {
 
 void ModelBuilder::importCall(const TapeCall &call) {
   Location loc = getLocation(call.place);
+  if (tryScatters(call))
+    return;
   // A number that becomes a scalar operand is built anew, in the type that it takes there.
   CallBuilder builder = call.hasEffect ? nullptr : lookUpBuilder(call.getName());
   for (const TapeArgument &argument : call.arguments)
@@ -207,6 +341,7 @@ void ModelBuilder::build() {
   for (auto [input, argument] : llvm::zip_equal(tape.inputs, block->getArguments()))
     values[input] = argument;
   std::vector<bool> needed = findNeeded();
+  countUses(needed);
   for (size_t i = 0; i < tape.calls.size(); ++i)
     if (needed[i])
       importCall(tape.calls[i]);
@@ -214,6 +349,7 @@ void ModelBuilder::build() {
     materialize(output, unknown);
   func::ReturnOp::create(builder, unknown,
                          llvm::map_to_vector(tape.outputs, [&](int output) { return values[output]; }));
+  removeDead();
 }
 
 std::shared_ptr<Model> buildModel(const Tape &tape) {

@@ -222,3 +222,27 @@ def test_memory_shared_for_some_strides_only_is_not_read_after_a_write():
 
     assert "reshape" in refused(read, floats(2, 3))
     both(Function(not_read), [floats(2, 3)], modelled=True)
+
+
+def test_a_tensor_written_part_by_part_is_a_concatenation():
+    def heads(x):
+        out = torch.empty(2, 3)
+        for i in (2, 0, 1):
+            out[:, i] = x[:, i] * i
+        return out
+
+    lines = record(Function(heads), [floats(2, 3)]).model.text().splitlines()
+    names = [line.split("pfcn.")[1].split(" ")[0] for line in lines if "pfcn." in line]
+    assert names == ["select", "constant", "mul"] * 3 + ["unsqueeze"] * 3 + ["cat"]
+    both(Function(heads), [floats(2, 3)], modelled=True)
+
+
+def test_parts_that_overlap_and_what_is_not_written():
+    def parts(x):
+        out = torch.ones(6, 3)
+        out[1:4] = x[0]
+        out[3:5] = x[1]
+        out[2] = 7
+        return out
+
+    both(Function(parts), [floats(2, 3)], modelled=True)

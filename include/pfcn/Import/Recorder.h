@@ -86,6 +86,8 @@ private:
   void write(Alias &alias, int value);
   int scatter(Alias &alias, int value);
   void recordWrites(const Traits &traits, TapeCall call, at::ArrayRef<c10::IValue> arguments);
+  std::optional<int> recordOverwrite(const std::string &name, const TapeCall &call,
+                                     at::ArrayRef<c10::IValue> arguments);
   void recordResults(const Traits &traits, TapeCall call, at::ArrayRef<c10::IValue> arguments,
                      at::ArrayRef<c10::IValue> results);
   int emit(const c10::FunctionSchema &schema, std::vector<TapeArgument> arguments, const TensorMeta &meta);

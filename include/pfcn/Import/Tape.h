@@ -15,6 +15,7 @@
 #include <ATen/core/ivalue.h>
 
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -95,6 +96,14 @@ std::optional<Tape> unify(const Tape &a, const Tape &b);
 
 /// Whether the general tape computes what was recorded.
 bool matches(const Tape &general, const Tape &recorded);
+
+/// Operators that make a tensor of given sizes.
+bool isFactory(const std::string &name);
+
+/// A tensor is made of a size that is left open, and that no operand has.
+struct OpenSizeError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 /// The tape in the pfcn dialect: the aten table op by op, `pfcn.opaque` for the rest.
 std::shared_ptr<Model> buildModel(const Tape &tape);
