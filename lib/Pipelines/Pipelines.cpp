@@ -4,27 +4,61 @@
 
 #include "pfcn/Codegen/Passes.h"
 #include "pfcn/Conversion/PfcnToLinalg/Passes.h"
+#include "pfcn/Transforms/Passes.h"
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Pass/PassRegistry.h"
 #include "mlir/Transforms/Passes.h"
 
 using namespace mlir;
 
-void mlir::pfcn::buildCpuPipeline(OpPassManager &pm, const CpuPipelineOptions &options) {
+void mlir::pfcn::buildFusePipeline(OpPassManager &pm, FusionReport *report) {
+  // Detection reads the model as it was imported: its hashes take time linear in the ops, which
+  // canonicalizing 100,000 instances first would not.
+  pm.addNestedPass<func::FuncOp>(createFormInstancesPass(report));
+  // A group that cannot be batched stays `pfcn.instances`, with the reason as a remark.
+  pm.addNestedPass<func::FuncOp>(createBatchInstancesPass());
+}
+
+/// What both back ends share: everything above the decision how a kernel is tiled.
+static void buildKernelBodies(OpPassManager &pm) {
   // Wholly or not at all per kernel: what stays in the pfcn dialect runs op by op through torch.
-  pm.addPass(createConvertPfcnToLinalg());
+  pm.addPass(mlir::pfcn::createConvertPfcnToLinalg());
   // Before the loops are made: two elementwise ops are one payload then, with no scratch between.
-  pm.addPass(createFuseElementwise());
-  LowerKernelsOptions lower;
-  lower.vectorBytes = options.vectorBytes;
-  lower.packWeights = options.packWeights;
-  pm.addPass(createLowerKernels(lower));
+  pm.addPass(mlir::pfcn::createFuseElementwise());
+}
+
+static void addCleanup(OpPassManager &pm) {
   // The index arithmetic of the loops, which was emitted without looking back.
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
 }
 
+void mlir::pfcn::buildCpuPipeline(OpPassManager &pm, const CpuPipelineOptions &options) {
+  buildKernelBodies(pm);
+  LowerKernelsOptions lower;
+  lower.vectorBytes = options.vectorBytes;
+  lower.packWeights = options.packWeights;
+  pm.addPass(createLowerKernels(lower));
+  addCleanup(pm);
+}
+
+void mlir::pfcn::buildNvvmPipeline(OpPassManager &pm) {
+  buildKernelBodies(pm);
+  pm.addPass(createLowerKernelsToGpu());
+  addCleanup(pm);
+}
+
 void mlir::pfcn::registerPipelines() {
-  PassPipelineRegistration<CpuPipelineOptions>("pfcn-pipeline-cpu", "from batched kernels to functions of vector code",
-                                               buildCpuPipeline);
+  PassPipelineRegistration<>("pfcn-pipeline-fuse", "from an imported model to batched kernels",
+                             [](OpPassManager &pm) { buildFusePipeline(pm); });
+  PassPipelineRegistration<CpuPipelineOptions>("pfcn-pipeline-cpu", "from a model to functions of vector code",
+                                               [](OpPassManager &pm, const CpuPipelineOptions &options) {
+                                                 buildFusePipeline(pm);
+                                                 buildCpuPipeline(pm, options);
+                                               });
+  PassPipelineRegistration<>("pfcn-pipeline-nvvm", "from a model to functions of a GPU", [](OpPassManager &pm) {
+    buildFusePipeline(pm);
+    buildNvvmPipeline(pm);
+  });
 }

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------------===//
 
+#include "Emit.h"
 #include "TorchScriptInput.h"
 
 #include "pfcn/Codegen/Passes.h"
@@ -24,9 +25,18 @@ static llvm::cl::opt<std::string>
     inputShapes("input-shapes",
                 llvm::cl::desc("Types of the inputs of a .pt file, as in 1x20xf32,?x3xi64 (? for any size)"));
 
-static llvm::LogicalResult runOnTorchFile(llvm::StringRef input, llvm::StringRef output,
-                                          mlir::DialectRegistry &registry) {
-  std::unique_ptr<llvm::MemoryBuffer> buffer = importTorchFile(input, inputShapes);
+static std::unique_ptr<llvm::MemoryBuffer> readInput(llvm::StringRef input) {
+  if (isTorchFile(input))
+    return importTorchFile(input, inputShapes);
+  std::string error;
+  std::unique_ptr<llvm::MemoryBuffer> buffer = mlir::openInputFile(input, &error);
+  if (!buffer)
+    llvm::errs() << error << "\n";
+  return buffer;
+}
+
+static llvm::LogicalResult run(llvm::StringRef input, llvm::StringRef output, mlir::DialectRegistry &registry) {
+  std::unique_ptr<llvm::MemoryBuffer> buffer = readInput(input);
   if (!buffer)
     return llvm::failure();
   std::string error;
@@ -36,8 +46,16 @@ static llvm::LogicalResult runOnTorchFile(llvm::StringRef input, llvm::StringRef
     return llvm::failure();
   }
   auto config = mlir::MlirOptMainConfig::createFromCLOptions();
-  if (failed(mlir::MlirOptMain(file->os(), std::move(buffer), registry, config)))
-    return llvm::failure();
+  if (!emitsMachineCode()) {
+    if (failed(mlir::MlirOptMain(file->os(), std::move(buffer), registry, config)))
+      return llvm::failure();
+  } else {
+    std::string module;
+    llvm::raw_string_ostream stream(module);
+    if (failed(mlir::MlirOptMain(stream, std::move(buffer), registry, config)) ||
+        failed(emitModule(module, registry, file->os())))
+      return llvm::failure();
+  }
   file->keep();
   return llvm::success();
 }
@@ -46,14 +64,15 @@ int main(int argc, char **argv) {
   mlir::registerAllPasses();
   mlir::pfcn::registerPfcnToLinalgPasses();
   mlir::pfcn::registerPfcnCodegenPasses();
-  mlir::pfcn::registerPipelines();
   mlir::pfcn::registerPfcnTransformsPasses();
+  mlir::pfcn::registerPipelines();
   mlir::DialectRegistry registry;
   mlir::registerAllDialects(registry);
   registry.insert<mlir::pfcn::PfcnDialect>();
   auto [input, output] = mlir::registerAndParseCLIOptions(argc, argv, "pfcn: a graph compiler for PyTorch\n", registry);
-  if (!isTorchFile(input))
+  bool isPlain = !isTorchFile(input) && !emitsMachineCode();
+  if (isPlain) // listing passes, dialects and the like included
     return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, input, output, registry));
   llvm::InitLLVM init(argc, argv);
-  return mlir::asMainReturnCode(runOnTorchFile(input, output, registry));
+  return mlir::asMainReturnCode(run(input, output, registry));
 }

@@ -7,6 +7,8 @@
 #ifndef PFCN_PIPELINES_PIPELINES_H
 #define PFCN_PIPELINES_PIPELINES_H
 
+#include "pfcn/Transforms/FusionReport.h"
+
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassOptions.h"
 
@@ -19,9 +21,17 @@ struct CpuPipelineOptions : PassPipelineOptions<CpuPipelineOptions> {
                            llvm::cl::init(false)};
 };
 
+/// From an imported model to batched kernels; `report`, if given, is filled.
+void buildFusePipeline(OpPassManager &pm, FusionReport *report = nullptr);
+
 /// From batched kernels to functions of vector code.
 void buildCpuPipeline(OpPassManager &pm, const CpuPipelineOptions &options);
 
+/// From batched kernels to functions of a GPU.
+void buildNvvmPipeline(OpPassManager &pm);
+
+/// `--pfcn-pipeline-fuse`, and `--pfcn-pipeline-cpu` and `--pfcn-pipeline-nvvm`, which fuse first what is
+/// not fused yet.
 void registerPipelines();
 
 } // namespace mlir::pfcn
