@@ -41,8 +41,9 @@ def parse_dense(text: str) -> torch.Tensor:
     sizes, dtype = parse_type(type_)
     if value.startswith('"0x'):
         return torch.frombuffer(bytearray.fromhex(value[3:-1]), dtype=dtype).reshape(sizes)
-    nest = eval(re.sub(r"0x[0-9A-Fa-f]+", lambda m: repr(from_hex(m.group(), dtype)), value),
-                {"true": True, "false": False, "inf": float("inf"), "nan": float("nan")})  # fmt: skip
+    value = re.sub(r"0x[0-9A-Fa-f]+", lambda m: repr(from_hex(m.group(), dtype)), value)
+    names = {"true": True, "false": False, "inf": float("inf"), "nan": float("nan")}
+    nest = eval(value, names)
     return torch.tensor(nest, dtype=dtype).expand(sizes)
 
 
@@ -70,8 +71,8 @@ def parse_attribute(text: str):
         return Operand(int(operand.group(1)))
     if text in ("true", "false"):
         return text == "true"
-    if enum := re.fullmatch(r"#pfcn<predicate (\w+)>|#pfcn.predicate<(\w+)>|(?:eq|ne|lt|le|gt|ge)", text):  # fmt: skip
-        return enum.group(1) or enum.group(2) or text
+    if enum := re.fullmatch(r"#pfcn<predicate (\w+)>", text):
+        return enum.group(1)
     return float(text) if re.search(r"[.e]", text) else int(text)
 
 

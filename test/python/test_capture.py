@@ -70,10 +70,10 @@ def test_a_scalar_operand_takes_the_type_of_the_result():
 class Traps:
     """What depends on a size or on data."""
 
-    item = lambda self, x: x * x.sum().item()  # noqa: E731
-    truth = lambda self, x: x if x.sum() > 0 else -x  # noqa: E731
-    numpy = lambda self, x: x * float(x.detach().numpy().sum())  # noqa: E731
-    tolist = lambda self, x: x * x.tolist()[0][0]  # noqa: E731
+    item = lambda self, x: x * x.sum().item()
+    truth = lambda self, x: x if x.sum() > 0 else -x
+    numpy = lambda self, x: x * float(x.detach().numpy().sum())
+    tolist = lambda self, x: x * x.tolist()[0][0]
 
 
 @pytest.mark.parametrize(

@@ -40,20 +40,31 @@ class Attention(nn.Module):
 
 
 MODELS = {
-    "mlp ensemble": (lambda: Ensemble(lambda: nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 1))), (2, 3)),
+    "mlp ensemble": (
+        lambda: Ensemble(lambda: nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 1))),
+        (2, 3),
+    ),
     "lstm": (lambda: Recurrent(nn.LSTM), (2, 6, 3)),
     "gru": (lambda: Recurrent(nn.GRU, bidirectional=True), (2, 6, 3)),
     "lstm cell": (lambda: nn.LSTMCell(3, 4), (2, 3)),
     "convolution": (
-        lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(True), nn.MaxPool2d(2), nn.Flatten()),
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(True), nn.MaxPool2d(2), nn.Flatten()
+        ),
         (2, 3, 8, 8),
     ),
     "attention": (Attention, (2, 5, 4)),
     "encoder layer": (lambda: nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), (2, 5, 4)),
-    "norms": (lambda: nn.Sequential(nn.LayerNorm(6), nn.GroupNorm(2, 4), nn.Dropout(0.5)), (2, 4, 6)),
-    "activations": (lambda: nn.Sequential(nn.Linear(3, 4), nn.PReLU(), nn.Softmax(-1), nn.GLU()), (2, 3)),
+    "norms": (
+        lambda: nn.Sequential(nn.LayerNorm(6), nn.GroupNorm(2, 4), nn.Dropout(0.5)),
+        (2, 4, 6),
+    ),
+    "activations": (
+        lambda: nn.Sequential(nn.Linear(3, 4), nn.PReLU(), nn.Softmax(-1), nn.GLU()),
+        (2, 3),
+    ),
     "bilinear": (lambda: Ensemble(lambda: nn.Bilinear(3, 3, 2)), (2, 3), (2, 3)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("grad", [False, True])

@@ -16,7 +16,6 @@ from torch import nn
 
 from pfcn import _C
 from pfcn.capture import record
-from pfcn.errors import ImportError_
 
 SEED = 7
 NAMES = {v: k for k, v in reference.DTYPES.items()}
@@ -100,9 +99,18 @@ MODELLED = {
     "scalar to the power": (lambda x: 2**x, floats(2, 3)),
     "maximum": (torch.maximum, floats(2, 3), floats(3)),
     "minimum": (torch.minimum, floats(2, 3), floats(3)),
-    "addcmul": (lambda x, y, z: torch.addcmul(x, y, z, value=0.5), floats(3), floats(2, 3), floats(3)),
+    "addcmul": (
+        lambda x, y, z: torch.addcmul(x, y, z, value=0.5),
+        floats(3),
+        floats(2, 3),
+        floats(3),
+    ),
     "addcdiv": (lambda x, y, z: torch.addcdiv(x, y, z, value=2), floats(3), floats(3), floats(3)),
-    "compare": (lambda x, y: (x < y, x <= y, x > y, x >= y, x == y, x != y), integers(2, 3), integers(3)),
+    "compare": (
+        lambda x, y: (x < y, x <= y, x > y, x >= y, x == y, x != y),
+        integers(2, 3),
+        integers(3),
+    ),
     "compare scalar": (lambda x: (x > 0.5, x == 1), floats(2, 3)),
     "compare integer with float": (lambda x: (x > 0.5, x <= 2.5), integers(2, 3)),
     "compare dtypes": (lambda x, y: x < y, integers(2, 3), floats(3)),
@@ -122,48 +130,97 @@ MODELLED = {
     "mv": (torch.mv, floats(2, 3), floats(3)),
     "mm": (torch.mm, floats(2, 3), floats(3, 4)),
     "bmm": (torch.bmm, floats(5, 2, 3), floats(5, 3, 4)),
-    "addmm": (lambda c, a, b: torch.addmm(c, a, b, beta=0.5, alpha=2), floats(4), floats(2, 3), floats(3, 4)),
+    "addmm": (
+        lambda c, a, b: torch.addmm(c, a, b, beta=0.5, alpha=2),
+        floats(4),
+        floats(2, 3),
+        floats(3, 4),
+    ),
     "baddbmm": (torch.baddbmm, floats(5, 1, 4), floats(5, 2, 3), floats(5, 3, 4)),
-    "baddbmm beta": (lambda c, a, b: torch.baddbmm(c, a, b, beta=0), floats(5, 1, 4), floats(5, 2, 3), floats(5, 3, 4)),
+    "baddbmm beta": (
+        lambda c, a, b: torch.baddbmm(c, a, b, beta=0),
+        floats(5, 1, 4),
+        floats(5, 2, 3),
+        floats(5, 3, 4),
+    ),
     "sum": (lambda x: (x.sum(), x.sum(1), x.sum((0, -1), keepdim=True)), floats(2, 3, 4)),
     "sum dtype": (lambda x: x.sum(1, dtype=torch.float64), floats(2, 3)),
     "sum of integers": (lambda x: x.sum(1), integers(2, 3, dtype=torch.int32)),
     "sum of booleans": (lambda x: (x > 0).sum(1), floats(2, 3)),
     "mean": (lambda x: (x.mean(), x.mean(-1), x.mean((0, 1))), floats(2, 3, 4)),
-    "amax": (lambda x: (x.amax(1), x.amin((0, 2), True), x.max(), x.min(), x.amax()), floats(2, 3, 4)),
+    "amax": (
+        lambda x: (x.amax(1), x.amin((0, 2), True), x.max(), x.min(), x.amax()),
+        floats(2, 3, 4),
+    ),
     "prod": (lambda x: (x.prod(), x.prod(1), x.prod(-1, keepdim=True)), floats(2, 3)),
     "softmax": (lambda x: (x.softmax(1), x.log_softmax(-1)), floats(2, 3)),
     "softmax dtype": (lambda x: x.softmax(-1, dtype=torch.float64), floats(2, 3)),
-    "layer_norm": (lambda x, w, b: F.layer_norm(x, (3, 4), w, b, 1e-3), floats(2, 3, 4), floats(3, 4), floats(3, 4)),
+    "layer_norm": (
+        lambda x, w, b: F.layer_norm(x, (3, 4), w, b, 1e-3),
+        floats(2, 3, 4),
+        floats(3, 4),
+        floats(3, 4),
+    ),
     "layer_norm plain": (lambda x: F.layer_norm(x, (4,)), floats(2, 3, 4)),
-    "view": (lambda x: (x.view(6, 4), x.reshape(-1), x.flatten(1), x.unflatten(2, (2, 2))), floats(2, 3, 4)),
+    "view": (
+        lambda x: (x.view(6, 4), x.reshape(-1), x.flatten(1), x.unflatten(2, (2, 2))),
+        floats(2, 3, 4),
+    ),
     "view_as": (lambda x, y: (x.view_as(y), x.reshape_as(y)), floats(2, 3), floats(6)),
     "reshape of a transpose": (lambda x: x.t().reshape(-1), floats(2, 3)),
-    "permute": (lambda x: (x.permute(2, 0, -2), x.transpose(0, -1), x.mT, x.movedim(0, -1)), floats(2, 3, 4)),
+    "permute": (
+        lambda x: (x.permute(2, 0, -2), x.transpose(0, -1), x.mT, x.movedim(0, -1)),
+        floats(2, 3, 4),
+    ),
     "movedim": (lambda x: x.movedim((0, 1), (2, 0)), floats(2, 3, 4)),
     "t": (lambda x: (x.t(), x.T, x.swapaxes(0, 1)), floats(2, 3)),
-    "squeeze": (lambda x: (x.squeeze(), x.squeeze(1), x.squeeze(0), x.squeeze((0, 2))), floats(1, 3, 1)),
+    "squeeze": (
+        lambda x: (x.squeeze(), x.squeeze(1), x.squeeze(0), x.squeeze((0, 2))),
+        floats(1, 3, 1),
+    ),
     "unsqueeze": (lambda x: (x.unsqueeze(-1), x.unsqueeze(0), x[:, None]), floats(2, 3)),
-    "expand": (lambda x, y: (x.expand(4, 2, 3), x.expand(-1, 3), x.expand_as(y)), floats(2, 1), floats(5, 2, 3)),
-    "slice": (lambda x: (x[1:], x[:, 1:-1], x[..., ::2], x[-2:], x[:, 3:2], x[:, 1:100]), floats(3, 4)),
+    "expand": (
+        lambda x, y: (x.expand(4, 2, 3), x.expand(-1, 3), x.expand_as(y)),
+        floats(2, 1),
+        floats(5, 2, 3),
+    ),
+    "slice": (
+        lambda x: (x[1:], x[:, 1:-1], x[..., ::2], x[-2:], x[:, 3:2], x[:, 1:100]),
+        floats(3, 4),
+    ),
     "select": (lambda x: (x[1], x[:, -1], x.select(1, 2), x.narrow(1, 1, 2)), floats(3, 4)),
-    "split": (lambda x: x.split(2, 1) + x.split([1, 4], -1) + x.chunk(3, 1) + x.unbind(0), floats(2, 5)),
+    "split": (
+        lambda x: x.split(2, 1) + x.split([1, 4], -1) + x.chunk(3, 1) + x.unbind(0),
+        floats(2, 5),
+    ),
     "tensor_split": (lambda x: x.tensor_split(3, 1) + x.tensor_split((1, 2), 1), floats(2, 5)),
     "cat": (lambda x, y: (torch.cat([x, y], 1), torch.cat((x, x))), floats(2, 3), floats(2, 2)),
     "cat of dtypes": (lambda x, y: torch.cat([x, y], 1), floats(2, 3), integers(2, 2)),
-    "stack": (lambda x, y: (torch.stack([x, y]), torch.stack([x, y], -1)), floats(2, 3), floats(2, 3)),
-    "hstack": (lambda x, y: (torch.hstack([x, y]), torch.vstack([x, y])), floats(2, 3), floats(2, 3)),
+    "stack": (
+        lambda x, y: (torch.stack([x, y]), torch.stack([x, y], -1)),
+        floats(2, 3),
+        floats(2, 3),
+    ),
+    "hstack": (
+        lambda x, y: (torch.hstack([x, y]), torch.vstack([x, y])),
+        floats(2, 3),
+        floats(2, 3),
+    ),
     "hstack of vectors": (lambda x: torch.hstack([x, x]), floats(3)),
     "constants": (
-        lambda x: x + torch.zeros(2, 3) + torch.ones_like(x) + torch.full((3,), 2.5) + x.new_full((3,), 4),
+        lambda x: (
+            x + torch.zeros(2, 3) + torch.ones_like(x) + torch.full((3,), 2.5) + x.new_full((3,), 4)
+        ),
         floats(2, 3),
     ),
     "literals": (lambda x: x * torch.tensor([1.0, 2.0, 3.0]) + torch.tensor(2), floats(2, 3)),
     "double": (lambda x: x * 0.1 + torch.tanh(x) ** 3, floats(2, 3, dtype=torch.float64)),
-    "NaN and Inf": (lambda x: (x.relu(), x.clamp(0, 1), x * float("inf"), x.amax(1)),
-                    torch.tensor([[float("nan"), -1.0, float("inf")], [1.0, -0.0, 2.0]])),
+    "NaN and Inf": (
+        lambda x: (x.relu(), x.clamp(0, 1), x * float("inf"), x.amax(1)),
+        torch.tensor([[float("nan"), -1.0, float("inf")], [1.0, -0.0, 2.0]]),
+    ),
     "scalars of rank 0": (lambda x: x.sum() * 2 + x.mean(), floats(2, 3)),
-}  # fmt: skip
+}
 OPAQUE = {
     "cumsum": (lambda x: x.cumsum(1) * 2, floats(2, 3)),
     "max over a dimension": (lambda x: tuple(x.max(1)), floats(2, 3)),
@@ -178,11 +235,16 @@ OPAQUE = {
     "arange": (lambda x: x + torch.arange(3), floats(2, 3)),
     "remainder": (lambda x: x % 2, floats(2, 3)),
     "roll": (lambda x: torch.roll(x, 1, 1), floats(2, 3)),
-    "attention": (F.scaled_dot_product_attention, floats(2, 3, 4), floats(2, 5, 4), floats(2, 5, 4)),
+    "attention": (
+        F.scaled_dot_product_attention,
+        floats(2, 3, 4),
+        floats(2, 5, 4),
+        floats(2, 5, 4),
+    ),
     "cast in an operator": (lambda x: x.cumsum(0, dtype=torch.float64), floats(2, 3)),
     "pad": (lambda x: F.pad(x, (1, 2)), floats(2, 3)),
     "clamp of integers": (lambda x: x.clamp(0, 2), integers(2, 3)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MODELLED)
