@@ -15,5 +15,6 @@ config.environment["PATH"] = os.pathsep.join(
 )
 config.environment["PYTHONPATH"] = os.path.join(config.pfcn_source_dir, "python")
 config.substitutions.append(("%python", config.python_executable))
+config.substitutions.append(("%pfcn_opt", os.path.join(config.pfcn_binary_dir, "bin", "pfcn-opt")))
 if config.enable_torch:
     config.available_features.add("torch")
