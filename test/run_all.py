@@ -182,7 +182,7 @@ def unit() -> Outcome:
 
 def pytest() -> Outcome:
     report = RESULTS / "pytest.xml"
-    command = [BIN / "python", "-m", "pytest", "-q", "-n2", f"--junitxml={report}", "test/python"]
+    command = [BIN / "python", "-m", "pytest", "-q", "-n2", f"--junitxml={report}"]
     return with_report(command, report, count_junit)
 
 
