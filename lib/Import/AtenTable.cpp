@@ -417,7 +417,14 @@ static bool layerNorm(CallImporter &call) {
 static bool reshape(CallImporter &call) {
   if (call.tensor(0).getType() == call.resultType() && call.resultType().hasStaticShape())
     return identity(call);
-  return call.meta(0).dtype == call.resultDtype() && call.finishWith<ReshapeOp>(call.tensor(0));
+  if (call.meta(0).dtype != call.resultDtype())
+    return false;
+  Value input = call.tensor(0);
+  if (!carriesLeadingSizes(call.meta(0).sizes, call.resultMeta().sizes)) { // the op would take them to be the same
+    auto row = RankedTensorType::get({ShapedType::kDynamic}, call.resultType().getElementType());
+    input = ReshapeOp::create(call.builder, call.loc, row, input);
+  }
+  return call.finishWith<ReshapeOp>(input);
 }
 
 static bool buildPermute(CallImporter &call, ArrayRef<int64_t> permutation) {

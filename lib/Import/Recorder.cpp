@@ -10,6 +10,7 @@
 
 #include "Views.h"
 
+#include <ATen/autocast_mode.h>
 #include <ATen/ops/detach.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <c10/util/ScopeExit.h>
@@ -365,13 +366,22 @@ void Recorder::refuseIfUnsafe(const Traits &traits, at::ArrayRef<IValue> argumen
     refuseAndThrow(name + " in training updates its running statistics", "call model.eval() first");
 }
 
+int Recorder::read(const at::Tensor &tensor) {
+  std::shared_ptr<Alias> alias = lookUp(tensor);
+  if (options.getAutogradFunction && tensor.requires_grad() && !alias->memory->isForeign)
+    if (std::string name = options.getAutogradFunction(tensor); !name.empty())
+      refuseAndThrow("an autograd.Function (" + name + ") has a backward of its own",
+                     "call the model under torch.no_grad()");
+  return current(*alias);
+}
+
 TapeArgument Recorder::encode(const c10::Argument &formal, const IValue &value) {
   TapeArgument argument;
   if (value.isTensor()) {
     if (!value.toTensor().defined())
       return argument;
     argument.kind = TapeArgument::Kind::Tensor;
-    argument.tensors = {current(*lookUp(value.toTensor()))};
+    argument.tensors = {read(value.toTensor())};
     return argument;
   }
   if (value.isList() && holdsTensor(formal.type())) {
@@ -408,6 +418,8 @@ void Recorder::record(const c10::OperatorHandle &op, const Traits &traits, c10::
   if (!traits.returnsTensor && !traits.writes && (!readsTensor || isTypeQuery(traits.name)))
     return run();
 
+  if (at::autocast::is_autocast_enabled(at::kCPU) || at::autocast::is_autocast_enabled(at::kCUDA))
+    refuseAndThrow("autocast is on", "cast the model and its inputs instead");
   refuseIfUnsafe(traits, arguments);
   if (traits.name == "aten::lift_fresh") // a literal, as in torch.tensor([1., 2.])
     if (const at::Tensor &literal = arguments[0].toTensor(); !aliases.contains(literal.unsafeGetTensorImpl()))
@@ -572,7 +584,7 @@ void Recorder::recordResults(const Traits &traits, TapeCall call, at::ArrayRef<I
 // The end of the recording
 //===----------------------------------------------------------------------------===//
 
-void Recorder::addOutput(const at::Tensor &tensor) { tape->outputs.push_back(current(*lookUp(tensor))); }
+void Recorder::addOutput(const at::Tensor &tensor) { tape->outputs.push_back(read(tensor)); }
 
 bool Recorder::aliasesForeign(const at::Tensor &tensor) const {
   auto it = aliases.find(tensor.unsafeGetTensorImpl());

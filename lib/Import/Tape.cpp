@@ -185,12 +185,22 @@ struct CallPair {
 };
 } // namespace
 
-/// Leading sizes are carried over as long as they are equal; of the others, one may be open,
-/// and follows from the number of elements.
+bool pfcn::carriesLeadingSizes(at::IntArrayRef in, at::IntArrayRef out) {
+  while (!in.empty() && !out.empty() && in.front() == out.front()) {
+    in = in.slice(1);
+    out = out.slice(1);
+  }
+  auto isOpen = [](at::IntArrayRef sizes) { return std::count(sizes.begin(), sizes.end(), kDynamicSize) > 0; };
+  auto count = [](at::IntArrayRef sizes) { return c10::multiply_integers(sizes); };
+  return isOpen(in) || isOpen(out) || count(in) == count(out);
+}
+
+/// Leading sizes are carried over as long as they are equal (where they can be: see
+/// `carriesLeadingSizes`); of the others, one may be open, and follows from the number of elements.
 static bool reshapeFollows(const CallPair &pair) {
   at::IntArrayRef in = pair.joined.values[pair.input()].meta.sizes, out = pair.joined.values[pair.result()].meta.sizes;
   size_t lead = 0;
-  while (lead < in.size() && lead < out.size() && in[lead] == out[lead]) {
+  while (carriesLeadingSizes(in, out) && lead < in.size() && lead < out.size() && in[lead] == out[lead]) {
     if (pair.metaA(pair.input()).sizes[lead] != pair.metaA(pair.result()).sizes[lead] ||
         pair.metaB(pair.input()).sizes[lead] != pair.metaB(pair.result()).sizes[lead])
       return false;
@@ -245,7 +255,7 @@ static std::optional<IValue> joinArgument(const CallPair &pair, size_t i) {
     return a;
   static const std::unordered_set<std::string> reshapes = {"aten::view",      "aten::reshape", "aten::_unsafe_view",
                                                            "aten::unflatten", "aten::expand",  "aten::broadcast_to"};
-  if (reshapes.contains(name) && a.isIntList() && b.isIntList())
+  if ((reshapes.contains(name) || isFactory(name)) && a.isIntList() && b.isIntList())
     return joinLists(a, b);
   return std::nullopt;
 }

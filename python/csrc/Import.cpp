@@ -12,6 +12,8 @@
 
 #include <llvm/Support/raw_ostream.h>
 #include <pybind11/stl.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/python/module_python.h>
 
 #include <frameobject.h>
@@ -22,6 +24,30 @@ using namespace pfcn;
 //===----------------------------------------------------------------------------===//
 // Places
 //===----------------------------------------------------------------------------===//
+
+/// By the name of the node's class, which torch does not export.
+static std::string getAutogradFunction(const at::Tensor &tensor) {
+  const torch::autograd::Node *node = tensor.grad_fn().get();
+  bool isPython = node && std::string_view(typeid(*node).name()).find("6PyNode") != std::string_view::npos;
+  return isPython ? node->name() : std::string();
+}
+
+/// Whether a method of the ScriptModule assigns an attribute.
+static bool assignsAttribute(at::ArrayRef<torch::jit::Block *> blocks) {
+  for (torch::jit::Block *block : blocks)
+    for (torch::jit::Node *node : block->nodes())
+      if (node->kind() == c10::prim::SetAttr || assignsAttribute(node->blocks()))
+        return true;
+  return false;
+}
+
+static bool assignsAttribute(py::object source) {
+  std::optional<torch::jit::Module> module = torch::jit::as_module(source);
+  for (const torch::jit::Method &method : module->get_methods())
+    if (torch::jit::Block *block = method.graph()->block(); assignsAttribute(block))
+      return true;
+  return false;
+}
 
 namespace {
 /// Finds the innermost frame of the user's code; what it learns of a code object it keeps.
@@ -72,7 +98,8 @@ private:
 class PythonRecorder {
 public:
   PythonRecorder(const std::vector<std::pair<py::object, std::string>> &modules, std::vector<std::string> foreignRoots)
-      : lines(std::move(foreignRoots)), recorder(Recorder::Options{[this](Tape &tape) { return locate(tape); }}) {
+      : lines(std::move(foreignRoots)),
+        recorder({.locate = [this](Tape &tape) { return locate(tape); }, .getAutogradFunction = &getAutogradFunction}) {
     for (const auto &[module, path] : modules)
       paths[module.ptr()] = recorder.getTape().intern(path);
   }
@@ -162,6 +189,9 @@ void pfcn::bindImport(py::module_ &module) {
     return joined ? std::make_shared<Tape>(std::move(*joined)) : nullptr;
   });
   module.def("matches", &matches);
+
+  module.def("assigns_attribute", py::overload_cast<py::object>(&assignsAttribute),
+             "Whether a method of a ScriptModule assigns an attribute.");
 
   py::class_<PythonRecorder>(module, "Recorder")
       .def(py::init<const std::vector<std::pair<py::object, std::string>> &, std::vector<std::string>>())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -255,14 +256,12 @@ class _Escapes(TorchFunctionMode):
 
 @contextlib.contextmanager
 def _calls_watched(recorder: _C.Recorder) -> Iterator[None]:
-    """Tells the recorder which module is being called, and refuses autograd functions where their
-    own backward would be lost."""
-    thread = _thread()
-    call, apply = nn.Module.__call__, torch.autograd.Function.__dict__["apply"]
+    """Tells the recorder which module is being called."""
+    thread, call = threading.get_ident(), nn.Module.__call__
     enter, leave = recorder.enter, recorder.leave
 
     def watched_call(module, *args, **kwargs):
-        if _thread() != thread:
+        if threading.get_ident() != thread:
             return call(module, *args, **kwargs)
         enter(module)
         try:
@@ -270,31 +269,11 @@ def _calls_watched(recorder: _C.Recorder) -> Iterator[None]:
         finally:
             leave()
 
-    def watched_apply(cls, *args, **kwargs):
-        needs_grad = torch.is_grad_enabled() and any(
-            isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args
-        )
-        if needs_grad and _thread() == thread and recorder.refusal is None:
-            recorder.refuse(
-                f"{cls.__name__} is an autograd.Function with a backward of its own",
-                "call the model under torch.no_grad()",
-            )
-            raise CaptureError(*recorder.refusal)
-        return apply.__get__(None, cls)(*args, **kwargs)
-
     nn.Module.__call__ = watched_call
-    torch.autograd.Function.apply = classmethod(watched_apply)
     try:
         yield
     finally:
         nn.Module.__call__ = call
-        torch.autograd.Function.apply = apply
-
-
-def _thread() -> int:
-    import threading
-
-    return threading.get_ident()
 
 
 @contextlib.contextmanager
@@ -318,8 +297,16 @@ def _no_attention_fast_path() -> Iterator[None]:
 @contextlib.contextmanager
 def _attributes_kept(recorder: _C.Recorder, model: nn.Module) -> Iterator[None]:
     """Refuses a forward that leaves something behind in its modules, and takes it back."""
-    tables = []
+    tables: list[tuple[str, dict, dict]] = []
     for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            if _C.assigns_attribute(module):
+                raise CaptureError(
+                    "a method of a ScriptModule assigns an attribute",
+                    path,
+                    "return the value instead, or keep this part of the model in eager",
+                )
+            continue
         for table in (module.__dict__, module._buffers, module._parameters, module._modules):
             tables.append((path, table, dict(table)))
     try:

@@ -36,6 +36,8 @@ public:
     std::function<Place(Tape &)> locate;
     /// Tensors on the meta device stand for tensors of the CPU.
     bool isAbstract = false;
+    /// The name of the autograd.Function that made the tensor, if one did.
+    std::function<std::string(const at::Tensor &)> getAutogradFunction;
   };
 
   explicit Recorder(Options options);
@@ -81,6 +83,8 @@ private:
   std::shared_ptr<Alias> addConstant(const at::Tensor &tensor);
   int addValue(TapeValue::Kind kind, const TensorMeta &meta);
   TensorMeta describe(const at::Tensor &tensor);
+  /// The value of a tensor that the model reads or returns.
+  int read(const at::Tensor &tensor);
   /// The value that a tensor has now: its view taken anew where its memory was written since.
   int current(Alias &alias);
   void write(Alias &alias, int value);

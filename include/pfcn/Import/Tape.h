@@ -97,6 +97,10 @@ std::optional<Tape> unify(const Tape &a, const Tape &b);
 /// Whether the general tape computes what was recorded.
 bool matches(const Tape &general, const Tape &recorded);
 
+/// Whether sizes that a reshape has in common at the front can be the same ones: not if the
+/// sizes behind them hold another number of elements.
+bool carriesLeadingSizes(at::IntArrayRef in, at::IntArrayRef out);
+
 /// Operators that make a tensor of given sizes.
 bool isFactory(const std::string &name);
 
