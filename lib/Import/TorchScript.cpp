@@ -186,6 +186,8 @@ Place Interpreter::locate(const jit::Node *node, const Frame &frame) {
       it->second.line = static_cast<int>(std::get<1>(*line));
     }
   Place result = it->second.file >= 0 ? it->second : frame.place;
+  if (result.file < 0) // a node that torch made up: the line before
+    result = place;
   result.module = modules.empty() ? -1 : modules.back();
   return result;
 }
@@ -330,6 +332,9 @@ void Interpreter::runOperator(const jit::Node *node, Frame &frame) {
   static const std::unordered_set<std::string> literals = {"aten::tensor", "aten::as_tensor", "prim::NumToTensor",
                                                            "aten::_infer_size"};
   if ((literals.contains(name) && !readsMeta) || (readsConcrete && !readsMeta)) {
+    for (IValue &value : stack)
+      if (value.isDevice())
+        value = at::Device(at::kCPU);
     runUnrecorded(run);
     for (IValue &value : stack)
       if (value.isTensor() && isConcrete(value.toTensor()) && value.toTensor().dim() > 0)
