@@ -77,8 +77,8 @@ private:
   void release(const Node &node, SmallVectorImpl<unsigned> &ready);
   void classify(ArrayRef<unsigned> round);
   void makeClass(ArrayRef<unsigned> members);
-  Key getKey(Operation *op, bool blind) const;
-  void appendOperand(Key &key, Value operand, bool blind) const;
+  Key getKey(unsigned index, bool blind) const;
+  void appendOperand(Key &key, Value operand, unsigned definition, bool blind) const;
 
   Block &block;
   Classes &classes;
@@ -115,14 +115,21 @@ void Classifier::run() {
 }
 
 void Classifier::number() {
+  size_t numOps = block.getOperations().size();
+  classes.indices.reserve(numOps);
+  classes.nodes.reserve(numOps);
   for (Operation &op : block) {
     classes.indices[&op] = classes.nodes.size();
     classes.nodes.push_back({&op});
   }
-  for (const Node &node : classes.nodes)
-    pending.push_back(llvm::count_if(node.op->getOperands(), [&](Value operand) {
-      return classes.getDefinition(operand).has_value();
-    }));
+  for (const Node &node : classes.nodes) {
+    classes.firstOperand.push_back(classes.operands.size());
+    for (Value operand : node.op->getOperands())
+      classes.operands.push_back(classes.getDefinition(operand).value_or(Classes::kNone));
+    auto mine = ArrayRef(classes.operands).drop_front(classes.firstOperand.back());
+    pending.push_back(mine.size() - llvm::count(mine, Classes::kNone));
+  }
+  classes.firstOperand.push_back(classes.operands.size());
 }
 
 void Classifier::countParts() {
@@ -232,7 +239,7 @@ void Classifier::classify(ArrayRef<unsigned> round) {
     Buckets buckets;
     SmallVector<const SmallVector<unsigned> *> inOrder;
     for (unsigned index : open) {
-      auto [it, isNew] = buckets.try_emplace(getKey(classes.nodes[index].op, blind));
+      auto [it, isNew] = buckets.try_emplace(getKey(index, blind));
       it->second.push_back(index);
       if (isNew)
         inOrder.push_back(&it->second);
@@ -262,7 +269,9 @@ void Classifier::makeClass(ArrayRef<unsigned> members) {
   classes.sizes.push_back(members.size());
 }
 
-Key Classifier::getKey(Operation *op, bool blind) const {
+Key Classifier::getKey(unsigned index, bool blind) const {
+  Operation *op = classes.nodes[index].op;
+  ArrayRef<unsigned> definitions = classes.getOperands(index);
   Key key{opaque(op->getName()), opaque(op->getDiscardableAttrDictionary())};
   if (op->getPropertiesStorageSize())
     key.push_back(opaque(op->getPropertiesAsAttribute()));
@@ -273,23 +282,23 @@ Key Classifier::getKey(Operation *op, bool blind) const {
     auto first = llvm::find(op->getOperands(), operand);
     key.push_back(first - op->operand_begin());
     if (static_cast<size_t>(first - op->operand_begin()) == i)
-      appendOperand(key, operand, blind);
+      appendOperand(key, operand, definitions[i], blind);
   }
   return key;
 }
 
-void Classifier::appendOperand(Key &key, Value operand, bool blind) const {
-  std::optional<unsigned> definition = classes.getDefinition(operand);
-  Role role = definition ? classes[*definition].role : Role::Shared;
+void Classifier::appendOperand(Key &key, Value operand, unsigned definition, bool blind) const {
+  const Node *node = definition == Classes::kNone ? nullptr : &classes[definition];
+  Role role = node ? node->role : Role::Shared;
   if (blind && role != Role::Parameter && role != Role::Replicated)
     role = Role::Shared;
   key.push_back(static_cast<uintptr_t>(role));
   if (role == Role::Replicated) {
-    key.push_back(classes[*definition].classId);
+    key.push_back(node->classId);
   } else if (role == Role::Parameter || blind) {
     key.push_back(opaque(operand.getType()));
   } else if (role == Role::Part) {
-    const Part &part = classes[*definition].part;
+    const Part &part = node->part;
     key.insert(key.end(), {opaque(part.whole), static_cast<uintptr_t>(part.dim), static_cast<uintptr_t>(part.size)});
   } else {
     key.push_back(opaque(operand));

@@ -128,15 +128,14 @@ void Finder::collectEdges() {
     if (node.role != Role::Replicated)
       continue;
     size_t first = edges.size();
-    for (Value operand : node.op->getOperands()) {
-      std::optional<unsigned> producer = classes.getDefinition(operand);
-      if (!producer || nodes[*producer].role != Role::Replicated)
+    for (unsigned producer : classes.getOperands(index)) {
+      if (producer == Classes::kNone || nodes[producer].role != Role::Replicated)
         continue;
       auto mine = llvm::drop_begin(edges, first);
-      if (llvm::any_of(mine, [&](const Edge &edge) { return edge.producer == *producer; }))
+      if (llvm::any_of(mine, [&](const Edge &edge) { return edge.producer == producer; }))
         continue;
-      edges.push_back({*producer, static_cast<unsigned>(index), 0, 0, false});
-      ++fanOut[{*producer, node.classId}];
+      edges.push_back({producer, static_cast<unsigned>(index), 0, 0, false});
+      ++fanOut[{producer, node.classId}];
     }
     for (Edge &edge : llvm::drop_begin(edges, first))
       edge.fanIn = llvm::count_if(llvm::drop_begin(edges, first), [&](const Edge &other) {
@@ -173,10 +172,10 @@ void Finder::numberStages() {
   unsigned lastEffect = 0;
   for (auto [index, node] : llvm::enumerate(nodes)) {
     unsigned &stage = stages[index];
-    for (Value operand : node.op->getOperands())
-      if (std::optional<unsigned> definition = classes.getDefinition(operand)) {
-        bool isBarrier = node.role == Role::Shared && nodes[*definition].role == Role::Replicated;
-        stage = std::max(stage, stages[*definition] + (isBarrier ? 1 : 0));
+    for (unsigned definition : classes.getOperands(index))
+      if (definition != Classes::kNone) {
+        bool isBarrier = node.role == Role::Shared && nodes[definition].role == Role::Replicated;
+        stage = std::max(stage, stages[definition] + (isBarrier ? 1 : 0));
       }
     for (; nextEdge < edges.size() && edges[nextEdge].consumer == index; ++nextEdge)
       stage = std::max(stage, stages[edges[nextEdge].producer] + (edges[nextEdge].isCut ? 1 : 0));
@@ -190,13 +189,13 @@ void Finder::numberStages() {
 /// Where the operands of an op of an instance come from in it, and then which parts it reads.
 SmallVector<int64_t> Finder::getLinks(unsigned index) const {
   SmallVector<int64_t> links, starts;
-  for (Value operand : nodes[index].op->getOperands()) {
-    std::optional<unsigned> definition = classes.getDefinition(operand);
-    bool isInternal = definition && nodes[*definition].role == Role::Replicated &&
-                      components[*definition] == components[index];
-    links.push_back(isInternal ? ranks[*definition] : -1);
-    if (definition && nodes[*definition].role == Role::Part)
-      starts.push_back(nodes[*definition].part.start);
+  for (unsigned definition : classes.getOperands(index)) {
+    bool isKnown = definition != Classes::kNone;
+    bool isInternal =
+        isKnown && nodes[definition].role == Role::Replicated && components[definition] == components[index];
+    links.push_back(isInternal ? ranks[definition] : -1);
+    if (isKnown && nodes[definition].role == Role::Part)
+      starts.push_back(nodes[definition].part.start);
   }
   links.append(starts);
   return links;
@@ -472,6 +471,10 @@ std::string Finder::whyNot(const Group &group) const {
   bool copies = llvm::any_of(group.columns, [](const Column &column) { return column.kind == Column::Copies; });
   if (copies && work < 3 && llvm::none_of(body, isContraction))
     return "their operands are separate tensors, and too little is computed to pay for gathering them";
+  for (const Column &column : group.columns)
+    if (column.kind == Column::Copies &&
+        !llvm::all_of(column.values, [&](Value value) { return haveEqualSizes(column.values.front(), value); }))
+      return "their operands are separate tensors, whose dynamic sizes may differ";
   for (auto [slot, op] : llvm::enumerate(body)) {
     auto type = cast<RankedTensorType>(op->getResult(0).getType());
     for (int64_t dim = 0; dim < type.getRank(); ++dim)
@@ -546,6 +549,7 @@ void Finder::reorder(Group &group, ArrayRef<int64_t> keys) {
 
 void Finder::accept(Group group) {
   unsigned index = result.groups.size();
+  places.reserve(places.size() + group.instances.size() * group.getBody().size());
   for (auto [i, instance] : llvm::enumerate(group.instances))
     for (auto [k, op] : llvm::enumerate(instance))
       places[op] = {index, static_cast<unsigned>(i), static_cast<unsigned>(k)};
@@ -569,6 +573,19 @@ static int64_t getJoinDim(Operation *op) {
   return isa<CatOp>(op) ? cast<CatOp>(op).getDim() : cast<StackOp>(op).getDim();
 }
 
+/// Whether two operands of a cat along `joined` have equal sizes in every other dimension.
+static bool agree(Value a, Value b, int64_t joined) {
+  auto typeA = cast<RankedTensorType>(a.getType()), typeB = cast<RankedTensorType>(b.getType());
+  for (int64_t dim = 0; dim < typeA.getRank(); ++dim) {
+    if (dim == joined || (!typeA.isDynamicDim(dim) && !typeB.isDynamicDim(dim)))
+      continue;
+    std::optional<SizeSource> sizeA = findSize(a, dim), sizeB = findSize(b, dim);
+    if (!sizeA || sizeA != sizeB)
+      return false;
+  }
+  return true;
+}
+
 std::optional<Join> Finder::asJoin(Operation *op) {
   bool isStack = isa<StackOp>(op);
   int64_t dim = getJoinDim(op), end = 0;
@@ -589,6 +606,10 @@ std::optional<Join> Finder::asJoin(Operation *op) {
         makePart(group, SmallVector<unsigned>(mine.getArrayRef()), isStack, starts, dim, op->getNumOperands());
     if (!part)
       return std::nullopt;
+    // All that write one destination must agree on its sizes; a cat that stays a cat checks that.
+    for (unsigned slot : mine)
+      if (!agree(op->getOperand(0), result.groups[group].getBody()[slot]->getResult(0), isStack ? -1 : dim))
+        return std::nullopt;
     covered += mine.size() * result.groups[group].getCount();
     join.parts.push_back(std::move(*part));
   }
@@ -655,27 +676,30 @@ void Finder::findStackedResults() {
 /// Whether the groups can run one after another (F2), looked at without the stages.
 bool Finder::isAcyclic() const {
   size_t numGroups = result.groups.size();
-  auto unit = [&](Operation *op) -> size_t {
-    auto it = places.find(op);
-    return it == places.end() ? numGroups + classes.getIndex(op) : it->second.group;
-  };
+  std::vector<size_t> units(nodes.size()); // groups, then single ops
+  for (auto [index, node] : llvm::enumerate(nodes)) {
+    auto it = node.role == Role::Replicated ? places.find(node.op) : places.end();
+    units[index] = it == places.end() ? numGroups + index : it->second.group;
+  }
   std::vector<unsigned> pending(numGroups + nodes.size());
-  std::vector<SmallVector<size_t, 2>> users(pending.size());
-  Operation *lastEffect = nullptr;
-  auto addEdge = [&](Operation *from, Operation *to) {
-    if (unit(from) == unit(to))
+  std::vector<SmallVector<size_t, 1>> users(pending.size());
+  auto addEdge = [&](size_t from, size_t to) {
+    if (units[from] == units[to])
       return;
-    users[unit(from)].push_back(unit(to));
-    ++pending[unit(to)];
+    users[units[from]].push_back(units[to]);
+    ++pending[units[to]];
   };
-  for (const Node &node : nodes) {
-    for (Value operand : node.op->getOperands())
-      if (classes.getDefinition(operand))
-        addEdge(operand.getDefiningOp(), node.op);
+  size_t lastEffect = Classes::kNone;
+  for (auto [index, node] : llvm::enumerate(nodes)) {
+    if (node.role == Role::Parameter)
+      continue; // a source
+    for (unsigned definition : classes.getOperands(index))
+      if (definition != Classes::kNone && nodes[definition].role != Role::Parameter)
+        addEdge(definition, index);
     if (!isMemoryEffectFree(node.op)) {
-      if (lastEffect)
-        addEdge(lastEffect, node.op);
-      lastEffect = node.op;
+      if (lastEffect != Classes::kNone)
+        addEdge(lastEffect, index);
+      lastEffect = index;
     }
   }
   SmallVector<size_t> ready;

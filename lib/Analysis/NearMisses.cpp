@@ -148,12 +148,17 @@ SmallVector<Miss> mlir::pfcn::findNearMisses(Block &block, const Classes &classe
 }
 
 Explainer::Explainer(Block &block, const Classes &classes, const Groups &groups) : block(block), classes(classes) {
+  size_t members = 0;
+  for (const Group &group : groups.groups)
+    members += group.instances.size() * group.getBody().size();
+  groupOf.reserve(members);
   for (auto [index, group] : llvm::enumerate(groups.groups))
     for (ArrayRef<Operation *> instance : group.instances)
-      for (Operation *op : instance) {
+      for (Operation *op : instance)
         groupOf[op] = index;
-        groupedOfClass.try_emplace(classes[classes.getIndex(op)].classId, op);
-      }
+  for (const Group &group : groups.groups)
+    for (Operation *op : group.getBody())
+      groupedOfClass.try_emplace(classes[classes.getIndex(op)].classId, op);
 }
 
 SmallVector<Miss> Explainer::run() {
@@ -221,10 +226,13 @@ void Explainer::explainJoin(Operation *join) {
   if (!model)
     return;
   bool isGrouped = groupOf.contains(model.getDefiningOp());
+  int budget = 64; // what the first ones say is enough
   for (Value operand : join->getOperands()) {
     Operation *op = operand.getDefiningOp();
     if (operand == model || !isComputed(operand) || groupOf.contains(op))
       continue;
+    if (--budget < 0)
+      break;
     if (!isGrouped && op->getName() != model.getDefiningOp()->getName() && !haveLikeOperands(op, model.getDefiningOp()))
       continue;
     explained.insert(op);

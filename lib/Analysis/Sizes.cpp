@@ -9,6 +9,8 @@
 
 #include "llvm/ADT/TypeSwitch.h"
 
+#include <numeric>
+
 using namespace mlir;
 using namespace mlir::pfcn;
 
@@ -51,23 +53,42 @@ static int64_t staticProduct(ArrayRef<int64_t> sizes) {
   return product;
 }
 
+/// How many leading dimensions a reshape carries over: as many as leave equal numbers of elements
+/// behind them. ([?, 6, 4] to [?, 4] carries over none: its first size is 6 times the input's.)
+static std::optional<int64_t> countCarried(ArrayRef<int64_t> from, ArrayRef<int64_t> to) {
+  int64_t carried = 0, shorter = std::min(from.size(), to.size());
+  while (carried < shorter && from[carried] == to[carried])
+    ++carried;
+  for (; carried >= 0; --carried) {
+    ArrayRef<int64_t> restFrom = from.drop_front(carried), restTo = to.drop_front(carried);
+    auto dynamicFrom = llvm::count(restFrom, ShapedType::kDynamic);
+    auto dynamicTo = llvm::count(restTo, ShapedType::kDynamic);
+    bool isStatic = dynamicFrom == 0 && dynamicTo == 0;
+    if (isStatic ? staticProduct(restFrom) == staticProduct(restTo) : dynamicFrom == 1 && dynamicTo == 1)
+      return carried;
+  }
+  return std::nullopt;
+}
+
 static MaybeSize findReshape(ReshapeOp op, int64_t dim) {
   ArrayRef<int64_t> from = ranked(op.getInput()).getShape(), to = op.getType().getShape();
-  int64_t common = 0, shorter = std::min(from.size(), to.size());
-  while (common < shorter && from[common] == to[common])
-    ++common;
-  if (dim < common)
-    return findSize(op.getInput(), dim);
-  from = from.drop_front(common);
-  to = to.drop_front(common);
-  if (llvm::count(from, ShapedType::kDynamic) != 1 || llvm::count(to, ShapedType::kDynamic) != 1 ||
-      staticProduct(to) == 0)
+  std::optional<int64_t> carried = countCarried(from, to);
+  if (!carried)
     return std::nullopt;
-  int64_t dynamic = common + (llvm::find(from, ShapedType::kDynamic) - from.begin());
+  if (dim < *carried)
+    return findSize(op.getInput(), dim);
+  from = from.drop_front(*carried);
+  to = to.drop_front(*carried);
+  if (staticProduct(to) == 0)
+    return std::nullopt;
+  int64_t dynamic = *carried + (llvm::find(from, ShapedType::kDynamic) - from.begin());
   MaybeSize size = findSize(op.getInput(), dynamic);
   if (size) {
     size->multiplier *= staticProduct(from);
     size->divisor *= staticProduct(to);
+    int64_t common = std::gcd(size->multiplier, size->divisor);
+    size->multiplier /= common;
+    size->divisor /= common;
   }
   return size;
 }
@@ -122,4 +143,15 @@ MaybeSize mlir::pfcn::findSize(Value value, int64_t dim) {
                            isa<AddOp, SubOp, MulOp, DivOp, PowOp, MaximumOp, MinimumOp, CompareOp, WhereOp>(other);
         return isPointwise ? findBroadcast(other->getOperands(), fromBack) : MaybeSize();
       });
+}
+
+bool mlir::pfcn::haveEqualSizes(Value a, Value b) {
+  for (int64_t dim = 0; a != b && dim < ranked(a).getRank(); ++dim) {
+    if (!ranked(a).isDynamicDim(dim))
+      continue;
+    MaybeSize ofA = findSize(a, dim), ofB = findSize(b, dim);
+    if (!ofA || ofA != ofB)
+      return false;
+  }
+  return true;
 }

@@ -8,6 +8,7 @@
 
 #include "pfcn/Analysis/Isomorphism.h"
 #include "pfcn/Transforms/Explain.h"
+#include "pfcn/Transforms/FoldSums.h"
 #include "pfcn/Transforms/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -123,15 +124,22 @@ void Former::buildGroup(unsigned index) {
   }
 }
 
-/// The tensor in which the instances find their operand, and how; null for a constant, which
-/// the body has itself.
+/// A small constant that the body has itself.
+static ConstantOp getInlined(const Column &column) {
+  constexpr int64_t kMaxElements = 16;
+  auto constant = column.kind == Column::Shared ? column.values.front().getDefiningOp<ConstantOp>() : ConstantOp();
+  bool isSmall = constant && (constant.getValue().getNumElements() <= kMaxElements || constant.getValue().isSplat());
+  return isSmall ? constant : ConstantOp();
+}
+
+/// The tensor in which the instances find their operand, and how; null where it is inlined.
 std::pair<Value, AccessAttr> Former::buildInput(const Column &column) {
   MLIRContext *context = builder.getContext();
   Location loc = column.values.front().getLoc();
   AccessAttr own = AccessAttr::getSelect(context, 0);
   switch (column.kind) {
   case Column::Shared:
-    if (column.values.front().getDefiningOp<ConstantOp>())
+    if (getInlined(column))
       return {};
     return {column.values.front(), AccessAttr::getShared(context)};
   case Column::Part:
@@ -216,8 +224,7 @@ void Former::buildBody(const Group &group, InstancesOp op, ArrayRef<Output> outp
   SmallVector<Value> columns;
   unsigned input = 0;
   for (const Column &column : group.columns) {
-    auto constant = column.values.front().getDefiningOp<ConstantOp>();
-    if (column.kind == Column::Shared && constant) {
+    if (ConstantOp constant = getInlined(column)) {
       columns.push_back(inner.clone(*constant)->getResult(0));
       continue;
     }
@@ -386,6 +393,10 @@ static void sortTopologically(Block &block) {
 }
 
 void Former::run() {
+  size_t members = 0;
+  for (const Group &group : groups.groups)
+    members += group.instances.size() * group.getBody().size();
+  places.reserve(members);
   for (auto [g, group] : llvm::enumerate(groups.groups))
     for (auto [i, instance] : llvm::enumerate(group.instances))
       for (auto [k, op] : llvm::enumerate(instance))
@@ -457,6 +468,8 @@ struct FormInstances : mlir::pfcn::impl::FormInstancesPassBase<FormInstances> {
       return;
     IRRewriter rewriter(&getContext());
     eliminateCommonSubExpressions(rewriter, getAnalysis<DominanceInfo>(), function);
+    if (llvm::hasSingleElement(function.getBody()))
+      foldSums(function.getBody().front());
     Groups groups = findGroups(function);
     {
       std::lock_guard<std::mutex> lock(getExplainMutex());

@@ -1,5 +1,5 @@
 // RUN: pfcn-opt %s --pfcn-form-instances | FileCheck %s
-// Which ops become instances of which group; rules F1 to F8 of docs/Rationale.md.
+// Which ops become instances of which group; rules F1 to F9 of docs/Rationale.md.
 
 // Two classes side by side in any order are two groups, which write one destination in turn.
 // CHECK-LABEL: func.func @interleaved

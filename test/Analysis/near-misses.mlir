@@ -112,3 +112,15 @@ func.func @use(%x: tensor<1x4xf32>) -> (tensor<1x2xf32>, tensor<1x2xf32>, tensor
   %5 = pfcn.tanh %2 : tensor<1x2xf32>
   return %3, %4, %5 : tensor<1x2xf32>, tensor<1x2xf32>, tensor<1x2xf32>
 }
+
+// -----
+
+// F9: two batches that need not be equal.
+// CHECK: remark: [Missed] {{.*}} Function=batches | Reason="their operands are separate tensors, whose dynamic sizes may differ"
+func.func @batches(%x: tensor<?x4xf32>, %z: tensor<?x4xf32>) -> (tensor<?x2xf32>, tensor<?x2xf32>) {
+  %w0 = pfcn.parameter "models.0.weight" : tensor<2x4xf32>
+  %w1 = pfcn.parameter "models.1.weight" : tensor<2x4xf32>
+  %0 = pfcn.linear %x, %w0 : tensor<?x4xf32>, tensor<2x4xf32> -> tensor<?x2xf32>
+  %1 = pfcn.linear %z, %w1 : tensor<?x4xf32>, tensor<2x4xf32> -> tensor<?x2xf32>
+  return %0, %1 : tensor<?x2xf32>, tensor<?x2xf32>
+}

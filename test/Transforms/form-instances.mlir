@@ -158,3 +158,69 @@ func.func @mixed_cat(%x: tensor<4x8xf32>) -> tensor<4x23xf32> {
   %y = pfcn.cat %x, %h0, %h1, %h2 dim 1 : (tensor<4x8xf32>, tensor<4x5xf32>, tensor<4x5xf32>, tensor<4x5xf32>) -> tensor<4x23xf32>
   return %y : tensor<4x23xf32>
 }
+
+// A sum over all instances, as Python's sum() writes it.
+// CHECK-LABEL: func.func @sum
+// CHECK: %[[S:.*]] = pfcn.instances "linear4x2_x3" count 3
+// CHECK-SAME: outs(%{{[a-z0-9]+}} : tensor<3x1x2xf32>) [#pfcn.access<select dim 0>]
+// CHECK: %[[Y:.*]] = pfcn.sum %[[S]] dims [0] : tensor<3x1x2xf32> -> tensor<1x2xf32>
+// CHECK: return %[[Y]]
+func.func @sum(%x: tensor<1x4xf32>) -> tensor<1x2xf32> {
+  %w0 = pfcn.parameter "models.0.weight" : tensor<2x4xf32>
+  %w1 = pfcn.parameter "models.1.weight" : tensor<2x4xf32>
+  %w2 = pfcn.parameter "models.2.weight" : tensor<2x4xf32>
+  %0 = pfcn.linear %x, %w0 : tensor<1x4xf32>, tensor<2x4xf32> -> tensor<1x2xf32>
+  %1 = pfcn.linear %x, %w1 : tensor<1x4xf32>, tensor<2x4xf32> -> tensor<1x2xf32>
+  %2 = pfcn.linear %x, %w2 : tensor<1x4xf32>, tensor<2x4xf32> -> tensor<1x2xf32>
+  %3 = pfcn.add %0, %1 : tensor<1x2xf32>, tensor<1x2xf32> -> tensor<1x2xf32>
+  %4 = pfcn.add %3, %2 : tensor<1x2xf32>, tensor<1x2xf32> -> tensor<1x2xf32>
+  return %4 : tensor<1x2xf32>
+}
+
+// A residual sum is none over all instances of a class, and keeps its order.
+// CHECK-LABEL: func.func @residual
+// CHECK-NOT: pfcn.sum
+// CHECK-COUNT-2: pfcn.add
+func.func @residual(%x: tensor<1x4xf32>) -> tensor<1x4xf32> {
+  %w0 = pfcn.parameter "models.0.weight" : tensor<4x4xf32>
+  %w1 = pfcn.parameter "models.1.weight" : tensor<4x4xf32>
+  %0 = pfcn.linear %x, %w0 : tensor<1x4xf32>, tensor<4x4xf32> -> tensor<1x4xf32>
+  %1 = pfcn.linear %0, %w1 : tensor<1x4xf32>, tensor<4x4xf32> -> tensor<1x4xf32>
+  %2 = pfcn.add %x, %0 : tensor<1x4xf32>, tensor<1x4xf32> -> tensor<1x4xf32>
+  %3 = pfcn.add %2, %1 : tensor<1x4xf32>, tensor<1x4xf32> -> tensor<1x4xf32>
+  return %3 : tensor<1x4xf32>
+}
+
+// F8, F9: the destination of a dynamic batch is sized from the input that the instances share.
+// CHECK-LABEL: func.func @dynamic
+// CHECK-SAME: %[[X:[a-z0-9]+]]: tensor<?x6x4xf32>
+// CHECK: %[[N:.*]] = tensor.dim %[[X]], %c0
+// CHECK: %[[C6:.*]] = arith.constant 6
+// CHECK: %[[ROWS:.*]] = arith.muli %[[N]], %[[C6]]
+// CHECK: pfcn.empty(%[[ROWS]]) : tensor<?x10xf32>
+// CHECK: pfcn.instances "linear4x5_x2" count 2
+func.func @dynamic(%x: tensor<?x6x4xf32>) -> tensor<?x10xf32> {
+  %w0 = pfcn.parameter "models.0.weight" : tensor<5x4xf32>
+  %w1 = pfcn.parameter "models.1.weight" : tensor<5x4xf32>
+  %rows = pfcn.reshape %x : tensor<?x6x4xf32> to tensor<?x4xf32>
+  %0 = pfcn.linear %rows, %w0 : tensor<?x4xf32>, tensor<5x4xf32> -> tensor<?x5xf32>
+  %1 = pfcn.linear %rows, %w1 : tensor<?x4xf32>, tensor<5x4xf32> -> tensor<?x5xf32>
+  %y = pfcn.cat %0, %1 dim 1 : (tensor<?x5xf32>, tensor<?x5xf32>) -> tensor<?x10xf32>
+  return %y : tensor<?x10xf32>
+}
+
+// A large constant that all instances read is an input.
+// CHECK-LABEL: func.func @large_constant
+// CHECK: %[[C:.*]] = pfcn.constant dense_resource<mask>
+// CHECK: pfcn.instances {{.*}} ins(%{{[a-z0-9]+}}, %{{[a-z0-9]+}}, %[[C]] :
+func.func @large_constant(%x: tensor<1x4xf32>) -> tensor<2x32xf32> {
+  %w0 = pfcn.parameter "models.0.weight" : tensor<32x4xf32>
+  %w1 = pfcn.parameter "models.1.weight" : tensor<32x4xf32>
+  %c = pfcn.constant dense_resource<mask> : tensor<1x32xf32>
+  %0 = pfcn.linear %x, %w0 : tensor<1x4xf32>, tensor<32x4xf32> -> tensor<1x32xf32>
+  %1 = pfcn.linear %x, %w1 : tensor<1x4xf32>, tensor<32x4xf32> -> tensor<1x32xf32>
+  %2 = pfcn.mul %0, %c : tensor<1x32xf32>, tensor<1x32xf32> -> tensor<1x32xf32>
+  %3 = pfcn.mul %1, %c : tensor<1x32xf32>, tensor<1x32xf32> -> tensor<1x32xf32>
+  %y = pfcn.cat %2, %3 dim 0 : (tensor<1x32xf32>, tensor<1x32xf32>) -> tensor<2x32xf32>
+  return %y : tensor<2x32xf32>
+}

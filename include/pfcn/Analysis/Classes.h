@@ -59,6 +59,11 @@ public:
   unsigned getIndex(Operation *op) const { return indices.lookup(op); }
   /// The op that defines `value` in this block, if any.
   std::optional<unsigned> getDefinition(Value value) const;
+  /// The ops that define the operands of an op, `kNone` for what comes from outside.
+  llvm::ArrayRef<unsigned> getOperands(unsigned index) const {
+    return llvm::ArrayRef(operands).slice(firstOperand[index], firstOperand[index + 1] - firstOperand[index]);
+  }
+  static constexpr unsigned kNone = ~0u;
   unsigned getClassSize(unsigned classId) const { return sizes[classId]; }
 
 private:
@@ -67,6 +72,7 @@ private:
   std::vector<Node> nodes;
   llvm::DenseMap<Operation *, unsigned> indices;
   std::vector<unsigned> sizes;
+  std::vector<unsigned> operands, firstOperand;
 };
 
 /// Joins of more parts than this belong to no instance; no value of an instance has more

@@ -1,7 +1,7 @@
 //===- Isomorphism.h - groups of independent, isomorphic subgraphs ----*- C++ -*-===//
 //
 // Finds the instances of a model: subgraphs that are equal up to their weights and inputs,
-// with no path from one to another. Never rewrites. The rules F1 to F8 that a group obeys
+// with no path from one to another. Never rewrites. The rules F1 to F9 that a group obeys
 // are stated in docs/Rationale.md.
 //
 //===----------------------------------------------------------------------------===//
@@ -48,6 +48,8 @@ struct Source {
 struct SizeSource {
   Value whole;
   int64_t dim, multiplier = 1, divisor = 1;
+
+  bool operator==(const SizeSource &) const = default;
 };
 
 struct Group {
@@ -101,6 +103,9 @@ Groups findGroups(func::FuncOp function);
 
 /// The source of a dynamic size, where it is found without computing `value`.
 std::optional<SizeSource> findSize(Value value, int64_t dim);
+
+/// Whether two values of one type have the same dynamic sizes whatever the inputs are.
+bool haveEqualSizes(Value a, Value b);
 
 /// Whether the op does work that pays for copying its operands into one tensor.
 bool isContraction(Operation *op);

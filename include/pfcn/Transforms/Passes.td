@@ -12,7 +12,7 @@ include "mlir/Pass/PassBase.td"
 def FormInstancesPass : Pass<"pfcn-form-instances", "::mlir::func::FuncOp"> {
   let summary = "Gather independent, isomorphic subgraphs into pfcn.instances";
   let description = [{
-    Merges equal ops, then rewrites each group that the analysis finds (rules F1 to F8 of docs/Rationale.md)
+    Merges equal ops, turns chains of additions over all instances into sums of their stack, then rewrites each group that the analysis finds (rules F1 to F9 of docs/Rationale.md)
     to one `pfcn.instances`. A `pfcn.cat` or `pfcn.stack` of results of groups becomes the destination that
     they write; other results are read from a stacked tensor. Says what it fused and what nearly
     was, and why not, in remarks of category `pfcn.fusion`. Declines, with a remark and no error,

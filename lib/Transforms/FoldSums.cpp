@@ -1,0 +1,83 @@
+//===- FoldSums.cpp - a sum written as a chain of additions -----------------------===//
+//
+// Python's `sum(outputs)` is ((y0 + y1) + y2) + ... . Where the y are all the ops of one class,
+// that is the sum of their stack, which the group of them writes in place. The additions
+// are only reassociated, as those of every reduction are.
+//
+//===----------------------------------------------------------------------------===//
+
+#include "pfcn/Transforms/FoldSums.h"
+
+#include "pfcn/Analysis/Classes.h"
+#include "pfcn/Dialect/Pfcn.h"
+
+#include "mlir/IR/Builders.h"
+
+using namespace mlir;
+using namespace mlir::pfcn;
+
+/// The addition whose left operand is `add`, and nothing else uses it.
+static AddOp getNext(AddOp add) {
+  if (!add->hasOneUse())
+    return {};
+  auto next = dyn_cast<AddOp>(*add->getUsers().begin());
+  return next && next.getLhs() == add.getResult() && next.getType() == add.getType() ? next : AddOp();
+}
+
+/// What the chain that ends in `last` adds up, in order; empty if it is none of three or more
+/// values of the type of the sum.
+static SmallVector<Value> getTerms(AddOp last) {
+  SmallVector<Value> terms;
+  for (AddOp add = last;;) {
+    terms.push_back(add.getRhs());
+    auto before = add.getLhs().getDefiningOp<AddOp>();
+    if (!before || getNext(before) != add) {
+      terms.push_back(add.getLhs());
+      break;
+    }
+    add = before;
+  }
+  std::reverse(terms.begin(), terms.end());
+  bool isSum = terms.size() >= 3 && llvm::all_of(terms, [&](Value term) { return term.getType() == last.getType(); });
+  return isSum ? terms : SmallVector<Value>();
+}
+
+/// Whether the terms are each of the ops of one class once.
+static bool areOneClass(ArrayRef<Value> terms, const Classes &classes) {
+  DenseSet<unsigned> seen;
+  std::optional<unsigned> classId;
+  for (Value term : terms) {
+    std::optional<unsigned> index = classes.getDefinition(term);
+    if (!index || classes[*index].role != Role::Replicated || !seen.insert(*index).second)
+      return false;
+    if (classId && *classId != classes[*index].classId)
+      return false;
+    classId = classes[*index].classId;
+  }
+  return classes.getClassSize(*classId) == terms.size();
+}
+
+static void replaceBySum(AddOp last) {
+  OpBuilder builder(last);
+  Value stacked = StackOp::create(builder, last.getLoc(), getTerms(last), /*dim=*/0);
+  Value sum = SumOp::create(builder, last.getLoc(), stacked, ArrayRef<int64_t>{0}, /*keepdim=*/false);
+  last.getResult().replaceAllUsesWith(sum);
+  for (auto add = last; add && add.use_empty();) { // the chain, from its end
+    auto before = add.getLhs().getDefiningOp<AddOp>();
+    add.erase();
+    add = before;
+  }
+}
+
+void mlir::pfcn::foldSums(Block &block) {
+  SmallVector<AddOp> sums;
+  for (auto add : block.getOps<AddOp>())
+    if (isa<FloatType>(add.getType().getElementType()) && !getNext(add) && !getTerms(add).empty())
+      sums.push_back(add);
+  if (sums.empty())
+    return;
+  Classes classes(block);
+  llvm::erase_if(sums, [&](AddOp add) { return !areOneClass(getTerms(add), classes); });
+  for (AddOp add : sums)
+    replaceBySum(add);
+}
