@@ -53,26 +53,9 @@ static int64_t staticProduct(ArrayRef<int64_t> sizes) {
   return product;
 }
 
-/// How many leading dimensions a reshape carries over: as many as leave equal numbers of elements
-/// behind them. ([?, 6, 4] to [?, 4] carries over none: its first size is 6 times the input's.)
-static std::optional<int64_t> countCarried(ArrayRef<int64_t> from, ArrayRef<int64_t> to) {
-  int64_t carried = 0, shorter = std::min(from.size(), to.size());
-  while (carried < shorter && from[carried] == to[carried])
-    ++carried;
-  for (; carried >= 0; --carried) {
-    ArrayRef<int64_t> restFrom = from.drop_front(carried), restTo = to.drop_front(carried);
-    auto dynamicFrom = llvm::count(restFrom, ShapedType::kDynamic);
-    auto dynamicTo = llvm::count(restTo, ShapedType::kDynamic);
-    bool isStatic = dynamicFrom == 0 && dynamicTo == 0;
-    if (isStatic ? staticProduct(restFrom) == staticProduct(restTo) : dynamicFrom == 1 && dynamicTo == 1)
-      return carried;
-  }
-  return std::nullopt;
-}
-
 static MaybeSize findReshape(ReshapeOp op, int64_t dim) {
   ArrayRef<int64_t> from = ranked(op.getInput()).getShape(), to = op.getType().getShape();
-  std::optional<int64_t> carried = countCarried(from, to);
+  std::optional<int64_t> carried = countCarriedDims(from, to);
   if (!carried)
     return std::nullopt;
   if (dim < *carried)

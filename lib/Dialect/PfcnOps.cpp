@@ -346,6 +346,28 @@ LogicalResult StackOp::inferReturnTypes(MLIRContext *, std::optional<Location> l
 
 LogicalResult StackOp::verify() { return success(); }
 
+static int64_t staticProduct(ArrayRef<int64_t> sizes) {
+  int64_t product = 1;
+  for (int64_t size : sizes)
+    product *= ShapedType::isDynamic(size) ? 1 : size;
+  return product;
+}
+
+std::optional<int64_t> mlir::pfcn::countCarriedDims(ArrayRef<int64_t> from, ArrayRef<int64_t> to) {
+  int64_t carried = 0, shorter = std::min(from.size(), to.size());
+  while (carried < shorter && from[carried] == to[carried])
+    ++carried;
+  for (; carried >= 0; --carried) {
+    ArrayRef<int64_t> restFrom = from.drop_front(carried), restTo = to.drop_front(carried);
+    auto dynamicFrom = llvm::count(restFrom, ShapedType::kDynamic);
+    auto dynamicTo = llvm::count(restTo, ShapedType::kDynamic);
+    bool isStatic = dynamicFrom == 0 && dynamicTo == 0;
+    if (isStatic ? staticProduct(restFrom) == staticProduct(restTo) : dynamicFrom == 1 && dynamicTo == 1)
+      return carried;
+  }
+  return std::nullopt;
+}
+
 LogicalResult ReshapeOp::verify() {
   RankedTensorType input = ranked(getInput()), result = ranked(getResult());
   if (input.getElementType() != result.getElementType())

@@ -97,9 +97,7 @@ std::vector<int64_t> resolveReshape(at::IntArrayRef given, llvm::ArrayRef<int64_
 
 Evaluator makeReshape(ReshapeOp op) {
   llvm::ArrayRef<int64_t> given = op.getInput().getType().getShape(), wanted = op.getType().getShape();
-  size_t carried = 0;
-  while (carried < std::min(given.size(), wanted.size()) && given[carried] == wanted[carried])
-    ++carried;
+  size_t carried = countCarriedDims(given, wanted).value_or(0);
   return [wanted = wanted.vec(), carried](TensorRange operands) -> TensorVector {
     return {at::reshape(operands[0], resolveReshape(operands[0].sizes(), wanted, carried))};
   };

@@ -38,6 +38,11 @@ struct BatchedValue {
   int64_t getBodyRank() const { return getType().getRank() - (batched ? 1 : 0); }
 };
 
+/// How many leading dimensions a reshape carries over one by one: as many as are equal and leave
+/// equal numbers of elements behind them; nothing where the sizes do not follow from each
+/// other. ([?, 6, 4] to [?, 4] carries over none: its first size is 6 times the input's.)
+std::optional<int64_t> countCarriedDims(ArrayRef<int64_t> from, ArrayRef<int64_t> to);
+
 /// `end` of a `pfcn.slice` that reaches the end of a dynamic dimension.
 inline constexpr int64_t kSliceToEnd = std::numeric_limits<int64_t>::max();
 
