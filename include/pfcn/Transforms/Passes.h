@@ -18,7 +18,7 @@ namespace mlir::pfcn {
 #define GEN_PASS_DECL
 #include "pfcn/Transforms/Passes.h.inc"
 
-/// `report` outlives the pass, and is filled anew by each function that it runs on.
+/// `report` outlives the pass; each function that it runs on adds to it.
 std::unique_ptr<Pass> createFormInstancesPass(FusionReport *report);
 
 #define GEN_PASS_REGISTRATION
