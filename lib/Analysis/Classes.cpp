@@ -25,8 +25,7 @@ std::optional<Part> mlir::pfcn::getPart(Operation *op) {
       return Part{slice.getInput(), dim, size, static_cast<int64_t>(slice.getStart())};
   }
   if (auto select = dyn_cast<SelectOp>(op))
-    return Part{select.getInput(), static_cast<int64_t>(select.getDim()), -1,
-                static_cast<int64_t>(select.getIndex())};
+    return Part{select.getInput(), static_cast<int64_t>(select.getDim()), -1, static_cast<int64_t>(select.getIndex())};
   return std::nullopt;
 }
 

@@ -103,8 +103,8 @@ private:
   Block &block;
   Classes classes;
   ArrayRef<Node> nodes;
-  std::vector<Edge> edges; // sorted by consumer
-  std::vector<unsigned> stages; // of each node
+  std::vector<Edge> edges;                 // sorted by consumer
+  std::vector<unsigned> stages;            // of each node
   std::vector<unsigned> components, ranks; // of each node: its instance, and where it stands there
   Groups result;
   /// Group, instance and slot of the ops in groups.
@@ -204,9 +204,8 @@ SmallVector<int64_t> Finder::getLinks(unsigned index) const {
 /// The order of an instance's ops that is the same for all instances of one shape, however
 /// they are interleaved: by class, then by links. Operands come before their users.
 void Finder::canonicalize(Instance &instance) {
-  llvm::sort(instance, [&](unsigned a, unsigned b) {
-    return std::pair(nodes[a].classId, a) < std::pair(nodes[b].classId, b);
-  });
+  llvm::sort(instance,
+             [&](unsigned a, unsigned b) { return std::pair(nodes[a].classId, a) < std::pair(nodes[b].classId, b); });
   for (size_t first = 0, end; first < instance.size(); first = end) {
     unsigned classId = nodes[instance[first]].classId;
     for (end = first + 1; end < instance.size() && nodes[instance[end]].classId == classId;)
@@ -333,8 +332,7 @@ Group Finder::makeGroup(ArrayRef<Instance> instances, unsigned stage) {
   Group group;
   group.stage = stage;
   for (const Instance &instance : instances)
-    group.instances.push_back(
-        llvm::map_to_vector(order, [&](unsigned rank) { return nodes[instance[rank]].op; }));
+    group.instances.push_back(llvm::map_to_vector(order, [&](unsigned rank) { return nodes[instance[rank]].op; }));
   addColumns(group);
   return group;
 }
@@ -359,8 +357,7 @@ void Finder::addColumns(Group &group) {
 }
 
 /// The column of these values, which may be there already.
-unsigned Finder::addColumn(Group &group, SmallVector<Value> values,
-                           DenseMap<Value, SmallVector<unsigned>> &byFirst) {
+unsigned Finder::addColumn(Group &group, SmallVector<Value> values, DenseMap<Value, SmallVector<unsigned>> &byFirst) {
   SmallVector<unsigned> &candidates = byFirst[values.front()];
   for (unsigned candidate : candidates)
     if (group.columns[candidate].values == values)
@@ -624,9 +621,8 @@ std::optional<JoinPart> Finder::makePart(unsigned groupIndex, SmallVector<unsign
     auto it = starts.find(instance[slot]->getResult(0));
     return it == starts.end() ? -1 : it->second;
   };
-  llvm::sort(slots, [&](unsigned a, unsigned b) {
-    return getStart(group.instances[0], a) < getStart(group.instances[0], b);
-  });
+  llvm::sort(slots,
+             [&](unsigned a, unsigned b) { return getStart(group.instances[0], a) < getStart(group.instances[0], b); });
   JoinPart part{groupIndex, slots, 0, {}};
   SmallVector<int64_t> sizes;
   for (unsigned slot : slots) {
@@ -666,7 +662,8 @@ void Finder::findStackedResults() {
         joined.insert({part.group, part.slots.front()});
   for (auto [index, group] : llvm::enumerate(result.groups))
     for (unsigned slot = 0; slot < group.getBody().size(); ++slot)
-      if (!joined.contains({static_cast<unsigned>(index), slot}) && llvm::any_of(group.instances, [&](ArrayRef<Operation *> instance) {
+      if (!joined.contains({static_cast<unsigned>(index), slot}) &&
+          llvm::any_of(group.instances, [&](ArrayRef<Operation *> instance) {
             return llvm::any_of(instance[slot]->getUsers(),
                                 [&](Operation *user) { return isElsewhere(instance[slot], user); });
           }))

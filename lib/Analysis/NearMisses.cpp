@@ -220,8 +220,8 @@ void Explainer::explainJoin(Operation *join) {
   };
   Value model;
   for (Value operand : join->getOperands())
-    if (isComputed(operand) && (!model || (!groupOf.contains(model.getDefiningOp()) &&
-                                           groupOf.contains(operand.getDefiningOp()))))
+    if (isComputed(operand) &&
+        (!model || (!groupOf.contains(model.getDefiningOp()) && groupOf.contains(operand.getDefiningOp()))))
       model = operand;
   if (!model)
     return;
@@ -308,9 +308,9 @@ void Explainer::explainUses() {
     Operation *model = groupedOfClass.lookup(classes[classes.getIndex(&op)].classId);
     StringRef user = (*op.getUsers().begin())->getName().getStringRef();
     StringRef modelUser = model->use_empty() ? "nothing" : (*model->getUsers().begin())->getName().getStringRef();
-    std::string reason = user == modelUser ? "equal to this op of a group, but the ops around it differ"
-                                           : llvm::formatv("its result goes to {0}, that of the group to {1}", user,
-                                                           modelUser).str();
+    std::string reason = user == modelUser
+                             ? "equal to this op of a group, but the ops around it differ"
+                             : llvm::formatv("its result goes to {0}, that of the group to {1}", user, modelUser).str();
     report({&op, model, std::move(reason), ""});
   }
 }

@@ -61,8 +61,7 @@ void Batcher::buildInputs() {
       inputAccesses.push_back(access);
       continue;
     }
-    inputs.push_back(
-        GatherInstancesOp::create(builder, op.getLoc(), getStackedType(access, input), input, access));
+    inputs.push_back(GatherInstancesOp::create(builder, op.getLoc(), getStackedType(access, input), input, access));
     inputAccesses.push_back(AccessAttr::getSelect(op.getContext(), 0));
   }
 }
@@ -91,9 +90,8 @@ void Batcher::buildInits() {
 }
 
 KernelOp Batcher::buildKernel() {
-  auto kernel =
-      KernelOp::create(builder, op.getLoc(), TypeRange(ValueRange(inits)), op.getName(), count, inputs, inits,
-                       builder.getArrayAttr(inputAccesses), builder.getArrayAttr(initAccesses));
+  auto kernel = KernelOp::create(builder, op.getLoc(), TypeRange(ValueRange(inits)), op.getName(), count, inputs, inits,
+                                 builder.getArrayAttr(inputAccesses), builder.getArrayAttr(initAccesses));
   Block &body = kernel.getBody().emplaceBlock();
   for (auto [i, argument] : llvm::enumerate(op.getBodyBlock()->getArguments())) {
     AccessAttr access = kernel.getInputAccess(i);

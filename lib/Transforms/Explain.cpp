@@ -43,8 +43,9 @@ static std::string describe(const Column &column) {
     return column.values[0].getDefiningOp<ParameterOp>() ? ("shared parameter " + path(column.values[0])).str()
                                                          : "shared by all";
   case Column::Part:
-    return column.size < 0 ? llvm::formatv("one element of dimension {0} each, read in place", column.dim).str()
-                           : llvm::formatv("{0} elements of dimension {1} each, read in place", column.size, column.dim).str();
+    return column.size < 0
+               ? llvm::formatv("one element of dimension {0} each, read in place", column.dim).str()
+               : llvm::formatv("{0} elements of dimension {1} each, read in place", column.size, column.dim).str();
   case Column::Parameters:
     return llvm::formatv("own parameter, {0} to {1}", path(column.values.front()), path(column.values.back()));
   case Column::Constants:

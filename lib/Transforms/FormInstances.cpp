@@ -78,8 +78,8 @@ private:
   OpBuilder builder;
   DenseMap<Operation *, Place> places;
   SmallVector<SmallVector<std::pair<unsigned, const JoinPart *>>> partsOf; // of each group: join, part
-  SmallVector<Value> destinations;                                        // of each join, so far
-  DenseMap<std::pair<unsigned, unsigned>, Value> stacked;                 // of each group and slot
+  SmallVector<Value> destinations;                                         // of each join, so far
+  DenseMap<std::pair<unsigned, unsigned>, Value> stacked;                  // of each group and slot
   DenseMap<Value, Value> elements;
 };
 
@@ -112,9 +112,8 @@ void Former::buildGroup(unsigned index) {
     inits.push_back(output.init);
     initAccesses.push_back(output.access);
   }
-  auto op = InstancesOp::create(builder, getFusedLoc(group), TypeRange(ValueRange(inits)), group.name,
-                                group.getCount(), inputs, inits, builder.getArrayAttr(inputAccesses),
-                                builder.getArrayAttr(initAccesses));
+  auto op = InstancesOp::create(builder, getFusedLoc(group), TypeRange(ValueRange(inits)), group.name, group.getCount(),
+                                inputs, inits, builder.getArrayAttr(inputAccesses), builder.getArrayAttr(initAccesses));
   buildBody(group, op, outputs);
   for (auto [output, result] : llvm::zip_equal(outputs, op.getResults())) {
     if (output.join >= 0)
@@ -229,8 +228,8 @@ void Former::buildBody(const Group &group, InstancesOp op, ArrayRef<Output> outp
       continue;
     }
     AccessAttr access = op.getInputAccess(input);
-    columns.push_back(body->addArgument(access.getInstanceType(ranked(op.getInputs()[input])),
-                                        column.values.front().getLoc()));
+    columns.push_back(
+        body->addArgument(access.getInstanceType(ranked(op.getInputs()[input])), column.values.front().getLoc()));
     ++input;
   }
   SmallVector<Value> results;

@@ -34,7 +34,9 @@ class Model:
         """`text` has {r}, {0}, {1}… for names, {t} for the type of the result and {t0}… of operands."""
         result = (self.name(), shape, element)
         names = [operand[0] for operand in operands]
-        types = {f"t{i}": self.type(o[1], o[2] if len(o) > 2 else "f32") for i, o in enumerate(operands)}
+        types = {
+            f"t{i}": self.type(o[1], o[2] if len(o) > 2 else "f32") for i, o in enumerate(operands)
+        }
         line = text.format(*names, r=result[0], t=self.type(shape, element), **types)
         self.ops.append((result[0], set(names), f"{result[0]} = {line}"))
         return result
@@ -101,15 +103,23 @@ class Recipe:
         if choice.random() < 0.5:
             return self.model.op("pfcn.linear {0}, {1} : {t0}, {t1} -> {t}", [x, w], [b, out])
         bias = self.own([out], choice)
-        return self.model.op("pfcn.linear {0}, {1}, {2} : {t0}, {t1}, {t2} -> {t}", [x, w, bias], [b, out])
+        return self.model.op(
+            "pfcn.linear {0}, {1}, {2} : {t0}, {t1}, {t2} -> {t}", [x, w, bias], [b, out]
+        )
 
     step_linear2 = step_linear
 
     def step_addmm(self, x, choice, values):
         b, k = x[1]
         w, bias = self.own([k, 4], choice), self.own([4], choice)
-        attributes = choice.choice(["", " {{alpha = 0.5 : f64}}", " {{beta = 2.0 : f64}}", " {{beta = 0.0 : f64}}"])
-        return self.model.op("pfcn.addmm {0}, {1}, {2}" + attributes + " : {t0}, {t1}, {t2} -> {t}", [bias, x, w], [b, 4])
+        attributes = choice.choice(
+            ["", " {{alpha = 0.5 : f64}}", " {{beta = 2.0 : f64}}", " {{beta = 0.0 : f64}}"]
+        )
+        return self.model.op(
+            "pfcn.addmm {0}, {1}, {2}" + attributes + " : {t0}, {t1}, {t2} -> {t}",
+            [bias, x, w],
+            [b, 4],
+        )
 
     def step_unary(self, x, choice, values):
         return self.model.op(f"pfcn.{choice.choice(UNARY)} {{0}} : {{t}}", [x], x[1])
@@ -137,7 +147,9 @@ class Recipe:
 
     def step_reduce(self, x, choice, values):
         op = choice.choice(["sum", "mean", "amax"])
-        return self.model.op(f"pfcn.{op} {{0}} dims [1] {{{{keepdim = true}}}} : {{t0}} -> {{t}}", [x], [x[1][0], 1])
+        return self.model.op(
+            f"pfcn.{op} {{0}} dims [1] {{{{keepdim = true}}}} : {{t0}} -> {{t}}", [x], [x[1][0], 1]
+        )
 
     def step_softmax(self, x, choice, values):
         op = choice.choice(["softmax", "log_softmax"])
@@ -173,14 +185,18 @@ class Recipe:
 
     def step_matmul(self, x, choice, values):
         b, k = x[1]
-        return self.model.op("pfcn.matmul {0}, {1} : {t0}, {t1} -> {t}", [x, self.own([k, 4], choice)], [b, 4])
+        return self.model.op(
+            "pfcn.matmul {0}, {1} : {t0}, {t1} -> {t}", [x, self.own([k, 4], choice)], [b, 4]
+        )
 
     def step_chunks(self, x, choice, values):
         b, k = x[1]
         if k < 2 or k % 2:
             return self.step_unary(x, choice, values)
         cut = lambda i: self.model.op(
-            f"pfcn.slice {{0}} dim 1 from {i * k // 2} to {(i + 1) * k // 2} : {{t0}} -> {{t}}", [x], [b, k // 2]
+            f"pfcn.slice {{0}} dim 1 from {i * k // 2} to {(i + 1) * k // 2} : {{t0}} -> {{t}}",
+            [x],
+            [b, k // 2],
         )
         return self.binary(cut(0), cut(1), [b, k // 2], choice)
 
@@ -197,15 +213,22 @@ class Recipe:
     def step_where(self, x, choice, values):
         predicate = choice.choice(["lt", "ge"])
         mask = self.model.op(
-            f"pfcn.compare {predicate} {{0}}, {{1}} : {{t0}}, {{t1}} -> {{t}}", [x, self.shared], x[1], "i1"
+            f"pfcn.compare {predicate} {{0}}, {{1}} : {{t0}}, {{t1}} -> {{t}}",
+            [x, self.shared],
+            x[1],
+            "i1",
         )
-        return self.model.op("pfcn.where {0}, {1}, {2} : {t0}, {t1}, {t2} -> {t}", [mask, x, self.shared], x[1])
+        return self.model.op(
+            "pfcn.where {0}, {1}, {2} : {t0}, {t1}, {t2} -> {t}", [mask, x, self.shared], x[1]
+        )
 
 
 def make_inputs(model, n, width, pool):
     """What each of n instances reads."""
     b = model.batch
-    kind = model.random.choice(["slices", "slices", "selects", "shared", "own", "pool", "irregular"])
+    kind = model.random.choice(
+        ["slices", "slices", "selects", "shared", "own", "pool", "irregular"]
+    )
     if kind == "shared":
         return [model.argument([b, width])] * n
     if kind == "own":
@@ -214,12 +237,17 @@ def make_inputs(model, n, width, pool):
         return [model.random.choice(pool) for _ in range(n)]
     if kind == "selects":
         whole = model.argument([b, n, width])
-        return [model.op(f"pfcn.select {{0}} dim 1 at {i} : {{t0}} -> {{t}}", [whole], [b, width]) for i in range(n)]
+        return [
+            model.op(f"pfcn.select {{0}} dim 1 at {i} : {{t0}} -> {{t}}", [whole], [b, width])
+            for i in range(n)
+        ]
     starts = [i * width for i in range(n)]
     if kind == "irregular":
         starts = [model.random.randrange(width * n - width + 1) for _ in range(n)]
     whole = model.argument([b, width * n])
-    cut = lambda s: model.op(f"pfcn.slice {{0}} dim 1 from {s} to {s + width} : {{t0}} -> {{t}}", [whole], [b, width])
+    cut = lambda s: model.op(
+        f"pfcn.slice {{0}} dim 1 from {s} to {s + width} : {{t0}} -> {{t}}", [whole], [b, width]
+    )
     return [cut(start) for start in starts]
 
 
@@ -279,7 +307,10 @@ def generate(seed):
 def check(seed):
     model, text = generate(seed)
     run = lambda *flags: subprocess.run(
-        ["pfcn-opt", "-", "--mlir-print-op-generic", *flags], input=text, capture_output=True, text=True
+        ["pfcn-opt", "-", "--mlir-print-op-generic", *flags],
+        input=text,
+        capture_output=True,
+        text=True,
     )
     generator = torch.Generator().manual_seed(seed)
     inputs = [
@@ -287,7 +318,11 @@ def check(seed):
         for _, shape in model.arguments
     ]
     expected, groups = None, 0
-    for flags in [[], ["--pfcn-form-instances"], ["--pfcn-form-instances", "--pfcn-batch-instances"]]:
+    for flags in [
+        [],
+        ["--pfcn-form-instances"],
+        ["--pfcn-form-instances", "--pfcn-batch-instances"],
+    ]:
         done = run(*flags)
         if done.returncode:
             raise AssertionError(f"pfcn-opt {' '.join(flags)}: {done.stderr}")
@@ -307,7 +342,7 @@ def main(first, count):
             kernels += check(seed)
         except Exception as error:
             print(generate(seed)[1])
-            raise SystemExit(f"seed {seed}: {error}")
+            raise SystemExit(f"seed {seed}: {error}") from error
     print(f"{count} models agree; {'some' if kernels else 'no'} kernels")
 
 

@@ -38,7 +38,9 @@ class Access:
 
     def __init__(self, text):
         self.kind = text.split()[0]
-        field = lambda name, default: int(m[1]) if (m := re.search(rf"\b{name} (-?\d+)", text)) else default
+        field = lambda name, default: (
+            int(m[1]) if (m := re.search(rf"\b{name} (-?\d+)", text)) else default
+        )
         self.dim, self.size = field("dim", 0), field("size", 1)
         self.stride, self.offset = field("stride", 1), field("offset", 0)
         table = re.search(r"at \[([^\]]*)\]", text)
@@ -164,7 +166,9 @@ def reshape(x, shape):
 
 def layer_norm(op, x, affine):
     dims = list(range(-op.attr("normalized_rank"), 0))
-    y = (x - x.mean(dims, keepdim=True)) / torch.sqrt(x.var(dims, unbiased=False, keepdim=True) + op.attr("eps"))
+    y = (x - x.mean(dims, keepdim=True)) / torch.sqrt(
+        x.var(dims, unbiased=False, keepdim=True) + op.attr("eps")
+    )
     has_weight, has_bias = parse_value(op.raw["operandSegmentSizes"].replace("i32", "i64"))[1:]
     affine = list(affine)
     if has_weight:
@@ -177,12 +181,19 @@ def constant(op):
     shape = parse_type(re.search(r": (tensor<.*>)$", text)[1])
     values = [float(x) for x in re.findall(r"-?\d+\.?\d*(?:e[+-]\d+)?", text.split(" : ")[0])]
     values = torch.tensor(values, dtype=torch.float64)
-    return torch.full(shape, values[0].item(), dtype=torch.float64) if len(values) == 1 else values.reshape(shape)
+    return (
+        torch.full(shape, values[0].item(), dtype=torch.float64)
+        if len(values) == 1
+        else values.reshape(shape)
+    )
 
 
 def group(op, operands):
     """`pfcn.instances` and `pfcn.kernel`."""
-    accesses, outs = op.attr("input_accesses") if "#" in op.raw["input_accesses"] else [], op.attr("init_accesses")
+    accesses, outs = (
+        op.attr("input_accesses") if "#" in op.raw["input_accesses"] else [],
+        op.attr("init_accesses"),
+    )
     inputs, inits = operands[: len(accesses)], [init.clone() for init in operands[len(accesses) :]]
     count = op.attr("count")
     cut = lambda i: [access.view(whole, i) for access, whole in zip(accesses, inputs)]
@@ -207,7 +218,11 @@ def run_op(op, x):
     dialect, name = op.name.split(".")
     shape = parse_type(op.types[0]) if op.types else []
     if dialect == "arith":
-        return {"constant": lambda: op.attr("value"), "muli": lambda: x[0] * x[1], "divui": lambda: x[0] // x[1]}[name]()
+        return {
+            "constant": lambda: op.attr("value"),
+            "muli": lambda: x[0] * x[1],
+            "divui": lambda: x[0] // x[1],
+        }[name]()
     if name == "dim":
         return x[0].shape[x[1]]
     if name in UNARY:
@@ -231,7 +246,9 @@ def run_op(op, x):
         "layer_norm": lambda: layer_norm(op, x[0], x[1:]),
         "reshape": lambda: reshape(x[0], shape),
         "permute": lambda: x[0].permute(op.attr("permutation")),
-        "slice": lambda: x[0][(slice(None),) * dim + (slice(op.attr("start"), op.attr("end"), op.attr("step", 1)),)],
+        "slice": lambda: x[0][
+            (slice(None),) * dim + (slice(op.attr("start"), op.attr("end"), op.attr("step", 1)),)
+        ],
         "select": lambda: x[0].select(dim, op.attr("index")),
         "unsqueeze": lambda: x[0].unsqueeze(dim),
         "squeeze": lambda: x[0].squeeze(op.attr("dims")),
@@ -240,21 +257,29 @@ def run_op(op, x):
         "stack": lambda: torch.stack(x, dim),
         "constant": lambda: constant(op),
         "parameter": lambda: parameter(op.attr("path"), shape),
-        "parameter_stack": lambda: torch.stack([parameter(path, shape[1:]) for path in op.attr("paths")]),
+        "parameter_stack": lambda: torch.stack(
+            [parameter(path, shape[1:]) for path in op.attr("paths")]
+        ),
         "empty": lambda: empty(shape, x),
-        "gather_instances": lambda: torch.stack([op.attr("access")[0].view(x[0], i) for i in range(shape[0])]),
+        "gather_instances": lambda: torch.stack(
+            [op.attr("access")[0].view(x[0], i) for i in range(shape[0])]
+        ),
         "scatter_instances": lambda: scatter(op, x[0], x[1].clone()),
         "opaque": lambda: torch.cumsum(x[0], 1),
     }[name]()
 
 
 def compare(op, x):
-    return getattr(torch, next(name for name in COMPARE if re.search(rf"\b{name}>", op.raw["predicate"])))(*x)
+    return getattr(
+        torch, next(name for name in COMPARE if re.search(rf"\b{name}>", op.raw["predicate"]))
+    )(*x)
 
 
 def empty(shape, sizes):
     sizes = list(sizes)
-    return torch.full([sizes.pop(0) if s is None else s for s in shape], torch.nan, dtype=torch.float64)
+    return torch.full(
+        [sizes.pop(0) if s is None else s for s in shape], torch.nan, dtype=torch.float64
+    )
 
 
 def scatter(op, stacked, whole):
@@ -277,7 +302,11 @@ def run_block(arguments, ops, inputs):
             if isinstance(result, torch.Tensor):
                 expected = parse_type(text)
                 assert len(expected) == result.dim(), (op.name, text, result.shape)
-                assert all(a in (None, b) for a, b in zip(expected, result.shape)), (op.name, text, result.shape)
+                assert all(a in (None, b) for a, b in zip(expected, result.shape)), (
+                    op.name,
+                    text,
+                    result.shape,
+                )
             values[name] = result
 
 

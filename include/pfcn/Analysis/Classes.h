@@ -24,9 +24,7 @@ struct Part {
   Value whole;
   int64_t dim, size, start;
 
-  bool sameKind(const Part &other) const {
-    return whole == other.whole && dim == other.dim && size == other.size;
-  }
+  bool sameKind(const Part &other) const { return whole == other.whole && dim == other.dim && size == other.size; }
 };
 
 /// The part that a slice or select takes, where it is one.
