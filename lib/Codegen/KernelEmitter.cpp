@@ -7,6 +7,7 @@
 
 #include "pfcn/Codegen/KernelEmitter.h"
 
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 
 using namespace mlir;
@@ -23,6 +24,8 @@ void KernelEmitter::setArguments(ArrayRef<Buffer> inputs, ArrayRef<Buffer> resul
   levels.clear();
   scalars.clear();
   scratchBytes = 0;
+  inUse.clear();
+  released.clear();
   outputs.assign(results.begin(), results.end());
   for (BlockArgument argument : body.getArguments())
     buffers[argument] = inputs[argument.getArgNumber()];
@@ -167,6 +170,62 @@ SmallVector<OpFoldResult> KernelEmitter::getScratchStrides(Value value, bool isT
   return strides;
 }
 
+/// What a view looks at.
+static Value getViewed(Value value) {
+  while (Operation *op = value.getDefiningOp()) {
+    if (isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::ExtractSliceOp>(op))
+      value = op->getOperand(0);
+    else if (auto insert = dyn_cast<tensor::InsertSliceOp>(op); insert && !insert.getDest().getDefiningOp<tensor::EmptyOp>())
+      value = insert.getDest(); // written in place
+    else
+      break;
+  }
+  return value;
+}
+
+/// Where the scratch of each value is last read, by the position of the op.
+void KernelEmitter::computeLifetimes() {
+  unsigned position = 0;
+  for (Operation &op : body) {
+    positions[&op] = position;
+    for (Value operand : op.getOperands())
+      if (isa<RankedTensorType>(operand.getType())) {
+        // What the inner level reads in each of its rounds lives on.
+        Value viewed = getViewed(operand);
+        bool staysInLevel = getLevel(&op) == getLevel(viewed);
+        unsigned &last = lastReads[viewed];
+        last = std::max(last, staysInLevel ? position : std::numeric_limits<unsigned>::max());
+      }
+    ++position;
+  }
+}
+
+/// Gives back the scratch of values that no op from `op` on reads. What the loops around the inner level have
+/// brought in stays for their next round.
+void KernelEmitter::releaseScratch(Operation *op) {
+  unsigned position = positions.lookup(op);
+  llvm::erase_if(inUse, [&](const std::pair<Value, Value> &use) {
+    auto [value, memory] = use;
+    if (lastReads.lookup(value) >= position || getLevel(value) != getLevel(op))
+      return false;
+    released.push_back(memory);
+    return true;
+  });
+}
+
+/// Scratch of a value that is dead by now, if there is any of that kind.
+Value KernelEmitter::reuseScratch(Type element, int64_t size) {
+  for (Value &memory : released) {
+    auto type = cast<MemRefType>(memory.getType());
+    if (type.getElementType() != element || type.getDimSize(0) < size)
+      continue;
+    Value reused = memory;
+    released.erase(&memory);
+    return reused;
+  }
+  return {};
+}
+
 void KernelEmitter::placeScratch(Buffer &buffer, Type element, int64_t size) {
   scratchBytes += size * (element.getIntOrFloatBitWidth() / 8);
   if (scratchBytes > options.maxScratch)
@@ -191,10 +250,16 @@ Buffer KernelEmitter::allocate(Value value, bool isTile) {
   Type element = cast<RankedTensorType>(value.getType()).getElementType();
   if (element.isInteger(1)) // a boolean is kept in a byte
     element = builder.getI8Type();
-  if (isTile)
+  if (isTile) {
     placeTile(buffer, element, size, getLevel(value));
-  else
-    placeScratch(buffer, element, size);
+  } else {
+    // Tiles are written by other threads than those that last used released scratch; only intermediates reuse it.
+    buffer.memory = reuseScratch(element, size);
+    if (!buffer.memory)
+      placeScratch(buffer, element, size);
+    if (value.getDefiningOp())
+      inUse.emplace_back(getViewed(value), buffer.memory);
+  }
   return buffer;
 }
 
@@ -209,8 +274,10 @@ void KernelEmitter::emitLevel(int level) {
       emitArgument(argument);
   finishArguments(level);
   for (Operation &op : body.without_terminator())
-    if (failure.empty() && getLevel(&op) == level && !emitted.contains(&op))
+    if (failure.empty() && getLevel(&op) == level && !emitted.contains(&op)) {
+      releaseScratch(&op);
       emitOp(&op);
+    }
 }
 
 void KernelEmitter::emitOuterLoops(size_t depth) {
@@ -240,6 +307,7 @@ void KernelEmitter::emitTile() {
 }
 
 LogicalResult KernelEmitter::emit(std::string &reason) {
+  computeLifetimes();
   createFunction();
   emitTiles();
   reason = failure;

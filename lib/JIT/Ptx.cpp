@@ -16,6 +16,7 @@
 #include "mlir/Conversion/NVVMToLLVM/NVVMToLLVM.h"
 #include "mlir/Conversion/Passes.h"
 #include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVM.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -33,10 +34,16 @@
 #include "mlir/Transforms/WalkPatternRewriteDriver.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
+#include "llvm/IRReader/IRReader.h"
+#include "llvm/Linker/Linker.h"
 #include "llvm/MC/MCSubtargetInfo.h"
 #include "llvm/MC/TargetRegistry.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/SourceMgr.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
+#include "llvm/Transforms/IPO/Internalize.h"
 
 using namespace mlir;
 
@@ -56,13 +63,46 @@ struct ExactSqrt : OpRewritePattern<math::SqrtOp> {
   }
 };
 
-struct ExactSqrtPass : PassWrapper<ExactSqrtPass, OperationPass<gpu::GPUModuleOp>> {
-  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(ExactSqrtPass)
+/// An instruction of the chip in place of upstream's call of libdevice. By name: upstream's conversion takes
+/// the ops of these intrinsics for calls too.
+template <typename MathOp> struct UseIntrinsic : OpRewritePattern<MathOp> {
+  UseIntrinsic(MLIRContext *context, StringRef name) : OpRewritePattern<MathOp>(context), name(name) {}
+
+  LogicalResult matchAndRewrite(MathOp op, PatternRewriter &rewriter) const override {
+    rewriter.replaceOpWithNewOp<LLVM::CallIntrinsicOp>(op, op.getType(), rewriter.getStringAttr(name),
+                                                       op->getOperands());
+    return success();
+  }
+
+  StringRef name;
+};
+
+/// NaN stays NaN.
+struct ExpandClamp : OpRewritePattern<math::ClampFOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(math::ClampFOp op, PatternRewriter &rewriter) const override {
+    Value low = arith::MinimumFOp::create(rewriter, op.getLoc(), op.getValue(), op.getMax());
+    rewriter.replaceOpWithNewOp<arith::MaximumFOp>(op, low, op.getMin());
+    return success();
+  }
+};
+
+struct UseInstructions : PassWrapper<UseInstructions, OperationPass<gpu::GPUModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(UseInstructions)
 
   void getDependentDialects(DialectRegistry &registry) const override { registry.insert<LLVM::LLVMDialect>(); }
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<ExactSqrt>(&getContext());
+    MLIRContext *context = &getContext();
+    patterns.add<ExactSqrt, ExpandClamp>(context);
+    patterns.add<UseIntrinsic<math::FmaOp>>(context, "llvm.fma");
+    patterns.add<UseIntrinsic<math::AbsFOp>>(context, "llvm.fabs");
+    patterns.add<UseIntrinsic<math::FloorOp>>(context, "llvm.floor");
+    patterns.add<UseIntrinsic<math::CeilOp>>(context, "llvm.ceil");
+    patterns.add<UseIntrinsic<math::TruncOp>>(context, "llvm.trunc");
+    patterns.add<UseIntrinsic<math::RoundEvenOp>>(context, "llvm.rint");
+    patterns.add<UseIntrinsic<math::CopySignOp>>(context, "llvm.copysign");
     walkAndApplyPatterns(getOperation(), std::move(patterns));
   }
 };
@@ -74,7 +114,7 @@ static void buildPipeline(OpPassManager &pm) {
   pm.addPass(createLoopInvariantCodeMotionPass());
   OpPassManager &gpu = pm.nest<gpu::GPUModuleOp>();
   gpu.addPass(::pfcn::createApproximateMathPass());
-  gpu.addPass(std::make_unique<ExactSqrtPass>());
+  gpu.addPass(std::make_unique<UseInstructions>());
   gpu.addPass(createSCFToControlFlowPass());
   gpu.addPass(memref::createExpandStridedMetadataPass());
   gpu.addPass(createLowerAffinePass());
@@ -116,6 +156,38 @@ static llvm::Expected<std::unique_ptr<llvm::TargetMachine>> createTargetMachine(
   if (!machine || !machine->getMCSubtargetInfo()->isCPUStringValid(chip))
     return llvm::createStringError("unknown chip '" + chip + "': name one as sm_90");
   return machine;
+}
+
+/// Brings in the functions that kernels call and only libdevice has: those of f64, and sine and cosine.
+static llvm::Error linkLibdevice(llvm::Module &module) {
+  auto missing = llvm::find_if(module, [](const llvm::Function &function) {
+    return function.isDeclaration() && function.getName().starts_with("__nv_");
+  });
+  if (missing == module.end())
+    return llvm::Error::success();
+  llvm::SmallString<128> path;
+  for (const char *variable : {"CUDA_ROOT", "CUDA_HOME"})
+    if (const char *root = std::getenv(variable); root && path.empty()) {
+      path = root;
+      llvm::sys::path::append(path, "nvvm", "libdevice", "libdevice.10.bc");
+      if (!llvm::sys::fs::exists(path))
+        path.clear();
+    }
+  if (path.empty())
+    return llvm::createStringError("kernels call " + missing->getName() +
+                                   ", which libdevice has: install CUDA, or `pip install nvidia-nvvm`, and set "
+                                   "CUDA_ROOT to the folder that holds nvvm/libdevice");
+  llvm::SMDiagnostic diagnostic;
+  std::unique_ptr<llvm::Module> library = llvm::parseIRFile(path, diagnostic, module.getContext());
+  if (!library)
+    return llvm::createStringError("cannot read " + path.str() + ": " + diagnostic.getMessage());
+  library->setTargetTriple(module.getTargetTriple());
+  library->setDataLayout(module.getDataLayout());
+  bool failed = llvm::Linker::linkModules(
+      module, std::move(library), llvm::Linker::LinkOnlyNeeded, [](llvm::Module &linked, const llvm::StringSet<> &names) {
+        llvm::internalizeModule(linked, [&](const llvm::GlobalValue &value) { return !names.contains(value.getName()); });
+      });
+  return failed ? llvm::createStringError("cannot link " + path.str()) : llvm::Error::success();
 }
 
 llvm::Expected<std::string> pfcn::compileKernelsToPtx(ModuleOp module, const std::string &chip) {
@@ -160,6 +232,8 @@ llvm::Expected<std::string> pfcn::compileKernelsToPtx(ModuleOp module, const std
     return llvm::createStringError("kernels could not be translated to LLVM IR:" + messages);
   llvmModule->setDataLayout((*machine)->createDataLayout());
   llvmModule->setTargetTriple((*machine)->getTargetTriple());
+  if (llvm::Error error = linkLibdevice(*llvmModule))
+    return error;
   if (llvm::Error error = makeOptimizingTransformer(3, 0, machine->get())(llvmModule.get()))
     return error;
 
@@ -172,7 +246,7 @@ llvm::Expected<std::string> pfcn::compileKernelsToPtx(ModuleOp module, const std
   std::string ptx(text.begin(), text.end());
   // A function that nothing defines would only be missed when the driver loads the image.
   if (size_t at = ptx.find(".extern .func"); at != std::string::npos)
-    return llvm::createStringError("kernels call a function that only libdevice has: " +
+    return llvm::createStringError("kernels call a function that nothing defines: " +
                                    ptx.substr(at, ptx.find(';', at) - at));
   return ptx;
 }

@@ -75,6 +75,9 @@ protected:
   bool isPerLane(Value value, bool isTile) { return hasLanes(value) || (!isTile && keepsScratchPerLane()); }
   void placeScratch(Buffer &buffer, Type element, int64_t size);
   Buffer allocate(Value value, bool isTile = false);
+  void computeLifetimes();
+  void releaseScratch(Operation *op);
+  Value reuseScratch(Type element, int64_t size);
 
   // The loops.
   void emitOuterLoops(size_t depth);
@@ -118,6 +121,11 @@ protected:
   llvm::SmallDenseSet<Operation *> emitted;
   llvm::DenseMap<Operation *, int> levels;
   IRMapping scalars;
+  /// Scratch is used again: where values are last read, who holds which, and what is free.
+  DenseMap<Operation *, unsigned> positions;
+  DenseMap<Value, unsigned> lastReads;
+  SmallVector<std::pair<Value, Value>> inUse;
+  SmallVector<Value> released;
 };
 
 } // namespace mlir::pfcn
