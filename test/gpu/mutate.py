@@ -125,10 +125,16 @@ def kernel_text(text: str, kernel: str) -> str:
 def mutants(text: str, kernel: str, operator: str) -> Iterator[Mutant]:
     """All mutants of one kernel by one operator."""
     lines = kernel_text(text, kernel).split("\n")
+    seen = set()
     for n, line in enumerate(lines):
         code = line.split("//")[0].strip()
         if not code:
             continue
+        if operator == "unknown_modifier":  # of one opcode is enough
+            opcode = re.sub(r"^@\S+\s+", "", code).split()[0]
+            if opcode in seen:
+                continue
+            seen.add(opcode)
         for after in OPERATORS[operator](code):
             changed = "\n".join([*lines[:n], after, *lines[n + 1 :]])
             yield Mutant(operator, n + 1, code, after, changed)

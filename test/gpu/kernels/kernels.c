@@ -124,7 +124,8 @@ KERNEL dot_bf16(GLOBAL const __bf16 *x, GLOBAL const __bf16 *w, GLOBAL const __b
   y[i] = (__bf16)sum;
 }
 
-KERNEL dot_f16(GLOBAL const _Float16 *x, GLOBAL const _Float16 *w, GLOBAL const _Float16 *b, GLOBAL _Float16 *y, int n) {
+KERNEL dot_f16(GLOBAL const _Float16 *x, GLOBAL const _Float16 *w, GLOBAL const _Float16 *b, GLOBAL _Float16 *y,
+               int n) {
   int i = CTA * NTID + TID;
   if (i >= n)
     return;
@@ -140,7 +141,8 @@ KERNEL networks(GLOBAL const float *x, GLOBAL const float *w1, GLOBAL const floa
   int net = CTA * 4 + TID / 32, lane = TID % 32;
   if (net >= n)
     return;
-  GLOBAL const float4 *xs = (GLOBAL const float4 *)(x + net * 20), *w = (GLOBAL const float4 *)(w1 + (net * 32 + lane) * 20);
+  GLOBAL const float4 *xs = (GLOBAL const float4 *)(x + net * 20),
+                      *w = (GLOBAL const float4 *)(w1 + (net * 32 + lane) * 20);
   float h = b1[net * 32 + lane];
   for (int j = 0; j < 5; ++j) {
     float4 p = xs[j] * w[j];

@@ -97,7 +97,7 @@ def float_add_sub_mul(c: Compiler, ins: Instruction, mods: Modifiers):
     if mode == "rn":
         f = of_type(type_, NATIVE[name], through_bf16(name))
     elif type_ == "f32":
-        f = lambda a, b: nx.round_f32(*exact_error(name, a, b), mode)  # noqa: E731
+        f = lambda a, b: nx.round_f32(*exact_error(name, a, b), mode)
     else:
         mods.unsupported()
     return emit(c, ins, mods, type_, arity(2, f), ftz, sat)
@@ -188,7 +188,7 @@ def float_min_max(c, ins, mods):
     f = nx.minimum if mods.name == "min" else nx.maximum
     ftz, nan = mods.flag("ftz"), mods.flag("NaN")
     type_ = mods.type(*FLOATS)
-    pick = lambda a, b: f(a, b, nan)  # noqa: E731
+    pick = lambda a, b: f(a, b, nan)
     return emit(c, ins, mods, type_, arity(2, of_type(type_, pick)), ftz)
 
 
@@ -199,9 +199,9 @@ def float_abs_neg(c, ins, mods):
     raw = DTYPE["b" + {"f32": "32", "f64": "64", "f16": "16", "bf16": "16"}.get(type_, "32")]
     sign = raw(0x80008000) if type_.endswith("x2") else raw(1 << 8 * np.dtype(raw).itemsize - 1)
     if mods.name == "abs":
-        f = lambda x: (x.view(raw) & ~sign).view(x.dtype)  # noqa: E731
+        f = lambda x: (x.view(raw) & ~sign).view(x.dtype)
     else:
-        f = lambda x: (x.view(raw) ^ sign).view(x.dtype)  # noqa: E731
+        f = lambda x: (x.view(raw) ^ sign).view(x.dtype)
     return emit(c, ins, mods, type_, arity(1, f), ftz)
 
 

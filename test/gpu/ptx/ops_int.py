@@ -257,7 +257,7 @@ def count_bits(c, ins, mods):
     type_ = mods.type("b32", "b64")
     width = 8 * WIDTH[type_]
     if mods.name == "popc":
-        f = lambda a: np.bitwise_count(a).astype(U32)  # noqa: E731
+        f = lambda a: np.bitwise_count(a).astype(U32)
     else:
 
         def f(a):
