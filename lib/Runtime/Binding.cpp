@@ -43,10 +43,23 @@ bool Weights::settle() {
 // BoundPlan
 //===----------------------------------------------------------------------------===//
 
-static at::Tensor find(const NamedTensors &tensors, const std::string &path) {
+/// The tensor of that name, which must be what the plan was made for.
+static at::Tensor find(const NamedTensors &tensors, const std::string &path, const TensorSpec &wanted) {
   auto found = tensors.find(path);
   TORCH_CHECK_VALUE(found != tensors.end(), "pfcn: there is no parameter '", path, "'");
-  return found->second;
+  const at::Tensor &tensor = found->second;
+  TORCH_CHECK_VALUE(wanted.matches(tensor) && tensor.device().is_cpu(), "pfcn: parameter '", path, "' is ",
+                    wanted.str(), " on the CPU, and got ", TensorSpec{tensor.sizes().vec(), tensor.scalar_type()}.str(),
+                    " on ", tensor.device());
+  return tensor;
+}
+
+/// What one parameter of the leaf is.
+static TensorSpec getMemberSpec(const Leaf &leaf) {
+  TensorSpec spec = leaf.spec;
+  if (leaf.isStack)
+    spec.sizes.erase(spec.sizes.begin());
+  return spec;
 }
 
 /// The leaf as it is now, in the layout that the plan wants.
@@ -61,8 +74,9 @@ BoundPlan::BoundPlan(std::shared_ptr<const Plan> bound, const NamedTensors &tens
     : plan(std::move(bound)) {
   for (const Leaf &leaf : plan->getLeaves()) {
     std::vector<at::Tensor> members;
+    TensorSpec spec = getMemberSpec(leaf);
     for (const std::string &path : leaf.paths)
-      members.push_back(find(tensors, path));
+      members.push_back(find(tensors, path, spec));
     TORCH_CHECK(freeze || leaf.packedLanes == 0, "pfcn: a packed layout of '", leaf.paths.front(),
                 "' needs frozen weights");
     Source source;

@@ -5,10 +5,7 @@
 #include "pfcn/Dialect/Pfcn.h"
 #include "pfcn/JIT/JIT.h"
 #include "pfcn/Pipelines/Pipelines.h"
-#if __has_include("pfcn/Transforms/Passes.h")
 #include "pfcn/Transforms/Passes.h"
-#define PFCN_HAS_DETECTION
-#endif
 
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Remarks.h"
@@ -30,16 +27,17 @@ namespace {
 /// Collects what MLIR would print to stderr.
 class Messages {
 public:
-  explicit Messages(mlir::MLIRContext *context) : handler(context, [this](mlir::Diagnostic &diagnostic) {
-    if (diagnostic.getSeverity() != mlir::DiagnosticSeverity::Error)
-      return;
-    llvm::raw_string_ostream stream(text);
-    if (!text.empty())
-      stream << "; ";
-    if (!mlir::isa<mlir::UnknownLoc>(diagnostic.getLocation()))
-      stream << diagnostic.getLocation() << ": ";
-    stream << diagnostic;
-  }) {}
+  explicit Messages(mlir::MLIRContext *context)
+      : handler(context, [this](mlir::Diagnostic &diagnostic) {
+          if (diagnostic.getSeverity() != mlir::DiagnosticSeverity::Error)
+            return;
+          llvm::raw_string_ostream stream(text);
+          if (!text.empty())
+            stream << "; ";
+          if (!mlir::isa<mlir::UnknownLoc>(diagnostic.getLocation()))
+            stream << diagnostic.getLocation() << ": ";
+          stream << diagnostic;
+        }) {}
 
   std::string text;
 
@@ -54,9 +52,9 @@ public:
     mlir::remark::RemarkCategories categories;
     categories.missed = "pfcn.*";
     // The context owns the streamer, and may outlive this.
-    (void)mlir::remark::enableOptimizationRemarks(
-        *context, std::make_unique<Streamer>(messages),
-        std::make_unique<mlir::remark::RemarkEmittingPolicyAll>(), categories);
+    (void)mlir::remark::enableOptimizationRemarks(*context, std::make_unique<Streamer>(messages),
+                                                  std::make_unique<mlir::remark::RemarkEmittingPolicyAll>(),
+                                                  categories);
   }
   ~Remarks() { context->setRemarkEngine(nullptr); }
 
@@ -88,8 +86,8 @@ private:
 class Compiler {
 public:
   Compiler(const Model &model, const CompileOptions &options)
-      : options(options), module(mlir::cast<mlir::ModuleOp>(model.module.get()->clone())), messages(module->getContext()),
-        remarks(module->getContext()) {}
+      : options(options), module(mlir::cast<mlir::ModuleOp>(model.module.get()->clone())),
+        messages(module->getContext()), remarks(module->getContext()) {}
 
   std::shared_ptr<Compilation> run() {
     if (options.fuse)
@@ -132,7 +130,6 @@ private:
   std::shared_ptr<Compilation> result = std::make_shared<Compilation>();
 };
 
-#ifdef PFCN_HAS_DETECTION
 void Compiler::detect() {
   FusionReport report;
   mlir::PassManager manager(module->getContext());
@@ -149,12 +146,9 @@ void Compiler::detect() {
     info.where = std::move(group.where);
   }
   for (FusionReport::Miss &miss : report.missed)
-    result->missed.push_back({std::move(miss.reason), std::move(miss.suggestion), std::move(miss.where), std::move(miss.other)});
+    result->missed.push_back(
+        {std::move(miss.reason), std::move(miss.suggestion), std::move(miss.where), std::move(miss.other)});
 }
-
-#else
-void Compiler::detect() {}
-#endif
 
 void Compiler::lower() {
   llvm::Expected<int64_t> vectorBytes = Target().getVectorBytes();
@@ -193,8 +187,8 @@ void Compiler::noteGroups() {
       isNoted[i] = true;
       if (isKernel)
         group.kernels.push_back(name.str());
-      else if (group.reason.empty())
-        group.reason = options.useKernels ? remarks.find(name) : "runs on torch's functions, as asked";
+      else
+        group.declined = options.useKernels ? remarks.find(name) : "runs on torch's functions, as asked";
       return;
     }
   };

@@ -29,13 +29,8 @@ int64_t rankOf(mlir::Value value) { return mlir::cast<mlir::RankedTensorType>(va
 
 std::vector<int64_t> toVector(llvm::ArrayRef<int64_t> values) { return values.vec(); }
 
-/// A limit of `clamp` as a scalar that does not promote a tensor of this type.
-std::optional<at::Scalar> limit(std::optional<llvm::APFloat> value, at::ScalarType type) {
-  if (!value)
-    return std::nullopt;
-  double number = value->convertToDouble();
-  return at::isIntegralType(type, /*includeBool=*/true) ? at::Scalar(static_cast<int64_t>(number))
-                                                        : at::Scalar(number);
+std::optional<at::Scalar> limit(std::optional<llvm::APFloat> value) {
+  return value ? std::optional<at::Scalar>(value->convertToDouble()) : std::nullopt;
 }
 
 at::Tensor compare(Predicate predicate, const at::Tensor &lhs, const at::Tensor &rhs) {
@@ -135,9 +130,7 @@ public:
 
 private:
   template <typename Op, typename Make> void add(Make make) {
-    factories[Op::getOperationName()] = [make](mlir::Operation *op) -> Evaluator {
-      return make(mlir::cast<Op>(op));
-    };
+    factories[Op::getOperationName()] = [make](mlir::Operation *op) -> Evaluator { return make(mlir::cast<Op>(op)); };
   }
 
   /// An op of one tensor without attributes.
@@ -156,9 +149,10 @@ private:
   /// A reduction; over no dimension it is the identity, where torch would take all of them.
   template <typename Op> void reduction(at::Tensor (*function)(const at::Tensor &, at::IntArrayRef, bool)) {
     add<Op>([function](Op op) -> Evaluator {
-      return [function, dims = toVector(op.getDims()), keepdim = op.getKeepdim()](TensorRange operands) -> TensorVector {
-        return {dims.empty() ? operands[0] : function(operands[0], dims, keepdim)};
-      };
+      return
+          [function, dims = toVector(op.getDims()), keepdim = op.getKeepdim()](TensorRange operands) -> TensorVector {
+            return {dims.empty() ? operands[0] : function(operands[0], dims, keepdim)};
+          };
     });
   }
 
@@ -213,10 +207,8 @@ void Table::addPointwise() {
     };
   });
   add<SoftplusOp>([](SoftplusOp op) -> Evaluator {
-    return [beta = op.getBeta().convertToDouble(),
-            threshold = op.getThreshold().convertToDouble()](TensorRange operands) -> TensorVector {
-      return {at::softplus(operands[0], beta, threshold)};
-    };
+    return [beta = op.getBeta().convertToDouble(), threshold = op.getThreshold().convertToDouble()](
+               TensorRange operands) -> TensorVector { return {at::softplus(operands[0], beta, threshold)}; };
   });
   add<GeluOp>([](GeluOp op) -> Evaluator {
     return [approximate = op.getTanhApproximation() ? "tanh" : "none"](TensorRange operands) -> TensorVector {
@@ -224,8 +216,7 @@ void Table::addPointwise() {
     };
   });
   add<ClampOp>([](ClampOp op) -> Evaluator {
-    at::ScalarType type = getScalarType(op.getInput().getType().getElementType());
-    return [min = limit(op.getMin(), type), max = limit(op.getMax(), type)](TensorRange operands) -> TensorVector {
+    return [min = limit(op.getMin()), max = limit(op.getMax())](TensorRange operands) -> TensorVector {
       return {min || max ? at::clamp(operands[0], min, max) : operands[0]};
     };
   });
@@ -287,10 +278,8 @@ void Table::addReductions() {
   });
   add<LayerNormOp>([](LayerNormOp op) -> Evaluator {
     return [hasWeight = static_cast<bool>(op.getWeight()), hasBias = static_cast<bool>(op.getBias()),
-            rank = static_cast<int64_t>(op.getNormalizedRank()),
-            eps = op.getEps().convertToDouble()](TensorRange operands) -> TensorVector {
-      return {layerNorm(operands, hasWeight, hasBias, rank, eps)};
-    };
+            rank = static_cast<int64_t>(op.getNormalizedRank()), eps = op.getEps().convertToDouble()](
+               TensorRange operands) -> TensorVector { return {layerNorm(operands, hasWeight, hasBias, rank, eps)}; };
   });
 }
 
@@ -319,9 +308,8 @@ void Table::addViews() {
     return [dim = op.getDim()](TensorRange operands) -> TensorVector { return {operands[0].unsqueeze(dim)}; };
   });
   add<SqueezeOp>([](SqueezeOp op) -> Evaluator {
-    return [dims = toVector(op.getDims())](TensorRange operands) -> TensorVector {
-      return {operands[0].squeeze(dims)};
-    };
+    return
+        [dims = toVector(op.getDims())](TensorRange operands) -> TensorVector { return {operands[0].squeeze(dims)}; };
   });
   add<CatOp>([](CatOp op) -> Evaluator {
     return [dim = op.getDim()](TensorRange operands) -> TensorVector {

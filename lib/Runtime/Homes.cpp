@@ -84,12 +84,13 @@ std::string findObstacle(const at::Tensor &tensor, at::IntArrayRef strides) {
     return "is a view of a larger storage or not contiguous";
   if (!tensor.unsafeGetTensorImpl()->allow_tensor_metadata_change())
     return "does not allow its storage to change";
+  const at::DataPtr &data = tensor.storage().data_ptr();
+  if (data.get_deleter() != c10::GetAllocator(c10::kCPU)->raw_deleter() && !findOwner(tensor))
+    return "lies in shared, mapped or foreign memory";
   // Moving one of two tensors that share memory would part them.
   if (tensor.storage().use_count() != 1)
     return "shares its memory with another tensor (a state_dict, a NumPy array or an average held elsewhere)";
-  const at::DataPtr &data = tensor.storage().data_ptr();
-  bool ordinary = data.get_deleter() == c10::GetAllocator(c10::kCPU)->raw_deleter() || findOwner(tensor);
-  return ordinary ? "" : "lies in shared, mapped or foreign memory";
+  return "";
 }
 
 void copyValues(llvm::ArrayRef<at::Tensor> members, const at::Tensor &stacked) {
@@ -111,6 +112,9 @@ Stack::Stack(std::vector<at::Tensor> parameters, std::vector<std::string> paths)
   shape = members.front().sizes().vec();
   strides = defaultStrides(shape);
   dtype = members.front().scalar_type();
+  watch.rank = shape.size();
+  watch.shape = shape;
+  watch.shape.insert(watch.shape.end(), strides.begin(), strides.end());
   for (size_t i = 0; i < members.size(); ++i)
     TORCH_CHECK_VALUE(members[i].sizes() == at::IntArrayRef(shape) && members[i].scalar_type() == dtype &&
                           members[i].device().is_cpu(),
@@ -120,22 +124,38 @@ Stack::Stack(std::vector<at::Tensor> parameters, std::vector<std::string> paths)
 
 Stack::~Stack() { setHome(nullptr, 0); }
 
-/// The storage alone would miss `p.data = p.data.t()`, so the strides are compared as well.
-bool Stack::isSettled() const {
-  if (!home || home->released.load(std::memory_order_relaxed) != released)
-    return false;
+/// `Rank` is -1 where it is known at run time only.
+template <int Rank> static bool compareAll(const Watch &watch) {
+  // The lines of the next parameters are on their way while these are compared.
   constexpr size_t kAhead = 16;
-  size_t count = members.size(), bytes = strides.size() * sizeof(int64_t);
-  bool same = true;
+  const size_t count = watch.entries.size(), rank = Rank < 0 ? watch.rank : Rank;
+  const Watch::Entry *entries = watch.entries.data();
+  const int64_t *shape = watch.shape.data();
   for (size_t i = 0; i < count; ++i) {
-    if (i + kAhead < count)
-      __builtin_prefetch(members[i + kAhead].unsafeGetTensorImpl());
-    const c10::TensorImpl *impl = members[i].unsafeGetTensorImpl();
-    same &= impl->unsafe_storage().unsafeGetStorageImpl() == expected[i];
-    at::IntArrayRef actual = impl->strides();
-    same &= actual.size() == strides.size() && std::memcmp(actual.data(), strides.data(), bytes) == 0;
+    const char *next = reinterpret_cast<const char *>(entries[std::min(i + kAhead, count - 1)].impl);
+    __builtin_prefetch(next + 16);
+    __builtin_prefetch(next + 80);
+    __builtin_prefetch(next + 128);
+    const Watch::Entry &entry = entries[i];
+    const c10::impl::SizesAndStrides &layout = const_cast<c10::TensorImpl *>(entry.impl)->sizes_and_strides();
+    if (entry.impl->unsafe_storage().unsafeGetStorageImpl() != entry.storage || layout.size() != rank)
+      return false;
+    const int64_t *sizes = layout.sizes_data(), *strides = layout.strides_data();
+    int64_t difference = 0;
+    for (size_t dim = 0; dim < rank; ++dim)
+      difference |= (sizes[dim] ^ shape[dim]) | (strides[dim] ^ shape[rank + dim]);
+    if (difference != 0)
+      return false;
   }
-  return same;
+  return true;
+}
+
+bool Watch::isSame() const {
+  return rank == 1 ? compareAll<1>(*this) : rank == 2 ? compareAll<2>(*this) : compareAll<-1>(*this);
+}
+
+bool Stack::isSettled() const {
+  return home && home->released.load(std::memory_order_relaxed) == released && watch.isSame();
 }
 
 bool Stack::settle() {
@@ -153,14 +173,17 @@ void Stack::setHome(std::shared_ptr<HomeState> state, int64_t slot) {
     --home->readers;
   home = std::move(state);
   firstSlot = slot;
-  expected.clear();
+  watch.entries.clear();
   if (!home)
     return;
   ++home->readers;
   reason.clear();
   stacked = home->memory.narrow(0, firstSlot, static_cast<int64_t>(members.size()));
   for (const at::Tensor &member : members)
-    expected.push_back(storageOf(member));
+    watch.entries.push_back({member.unsafeGetTensorImpl(), storageOf(member)});
+  // In the order of memory, which the hardware fetches ahead best.
+  std::sort(watch.entries.begin(), watch.entries.end(),
+            [](const Watch::Entry &a, const Watch::Entry &b) { return a.impl < b.impl; });
   released = home->released;
 }
 

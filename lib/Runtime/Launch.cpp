@@ -22,7 +22,15 @@ namespace pfcn::runtime {
 Access::Access(mlir::pfcn::AccessAttr attribute, int64_t count)
     : isShared(attribute.isShared()), isSelect(attribute.isSelect()), count(count), dim(attribute.getDim()),
       size(attribute.getSize()), stride(attribute.getStride()), offset(attribute.getOffset()),
-      table(attribute.getTable()) {}
+      table(attribute.getTable()) {
+  if (isView())
+    return;
+  indices = at::empty({count * size}, at::kLong);
+  int64_t *next = indices.mutable_data_ptr<int64_t>();
+  for (int64_t i = 0; i < count; ++i)
+    for (int64_t j = 0; j < size; ++j)
+      *next++ = getStart(i) + j;
+}
 
 at::Tensor Access::getInstance(const at::Tensor &whole, int64_t instance) const {
   if (isShared)
@@ -55,19 +63,17 @@ at::Tensor Access::getAll(const at::Tensor &whole) const {
     return whole.as_strided({sizes.data(), sizes.size()}, {strides.data(), strides.size()},
                             whole.storage_offset() + offset * whole.stride(dim));
   }
-  std::vector<at::Tensor> instances;
-  for (int64_t i = 0; i < count; ++i)
-    instances.push_back(getInstance(whole, i));
-  return at::stack(instances);
+  at::Tensor gathered = whole.index_select(dim, indices);
+  return isSelect ? gathered.movedim(dim, 0) : gathered.unflatten(dim, {count, size}).movedim(dim, 0);
 }
 
 void Access::store(const at::Tensor &whole, const at::Tensor &all) const {
-  if (isView()) {
+  if (isView())
     getAll(whole).copy_(all);
-    return;
-  }
-  for (int64_t i = 0; i < count; ++i)
-    getInstance(whole, i).copy_(all.select(0, i));
+  else if (isSelect)
+    whole.index_copy_(dim, indices, all.movedim(0, dim));
+  else
+    whole.index_copy_(dim, indices, all.movedim(0, dim).flatten(dim, dim + 1));
 }
 
 //===----------------------------------------------------------------------------===//
@@ -96,8 +102,8 @@ Launch::Launch(mlir::pfcn::LaunchOp op, mlir::FunctionType type, Kernel kernel)
     for (mlir::Attribute access : accesses) {
       // What is packed comes as the kernel wants it, whole.
       bool isPacked = packed && operands.size() < inputCount && packed[operands.size()] != 0;
-      auto seen = isPacked ? mlir::pfcn::AccessAttr::getShared(op.getContext())
-                           : mlir::cast<mlir::pfcn::AccessAttr>(access);
+      auto seen =
+          isPacked ? mlir::pfcn::AccessAttr::getShared(op.getContext()) : mlir::cast<mlir::pfcn::AccessAttr>(access);
       operands.push_back(makeOperand(seen, op.getCount(), type.getInput(next++)));
     }
 }

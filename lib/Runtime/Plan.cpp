@@ -114,6 +114,8 @@ private:
   void visitEmpty(EmptyOp op);
   void visitLaunch(LaunchOp op);
   void visitCompute(mlir::Operation *op);
+  void visitGather(GatherInstancesOp op);
+  void visitScatter(ScatterInstancesOp op);
   template <typename GroupOp> void visitGroup(GroupOp op);
   void freeDeadSlots(mlir::Block &block);
 
@@ -167,6 +169,8 @@ void PlanBuilder::visit(mlir::Operation *op) {
       })
       .Case([&](EmptyOp empty) { visitEmpty(empty); })
       .Case([&](LaunchOp launch) { visitLaunch(launch); })
+      .Case([&](GatherInstancesOp gather) { visitGather(gather); })
+      .Case([&](ScatterInstancesOp scatter) { visitScatter(scatter); })
       .Case([&](KernelOp group) { visitGroup(group); })
       .Case([&](InstancesOp group) { visitGroup(group); })
       .Default([&](mlir::Operation *other) { visitCompute(other); });
@@ -177,9 +181,8 @@ bool PlanBuilder::visitIndex(mlir::Operation *op) {
   namespace arith = mlir::arith;
   if (auto dim = mlir::dyn_cast<mlir::tensor::DimOp>(op)) {
     unsigned slot = defineIndex(dim.getResult()), source = use(dim.getSource()), index = use(dim.getIndex());
-    addStep(StepKind::View, "size", [=](Frame &frame) {
-      frame.indices[slot] = frame.tensors[source].size(frame.indices[index]);
-    });
+    addStep(StepKind::View, "size",
+            [=](Frame &frame) { frame.indices[slot] = frame.tensors[source].size(frame.indices[index]); });
     return true;
   }
   if (op->getNumResults() != 1 || !isIndex(op->getResult(0)))
@@ -212,7 +215,8 @@ static int64_t getPackedLanes(LaunchOp op, size_t i) {
 
 void PlanBuilder::addLeaf(mlir::Operation *op, std::vector<std::string> paths, int64_t lanes, unsigned slot) {
   TORCH_CHECK(plan, "pfcn: ", describe(op), " stands inside of a group");
-  plan->leaves.push_back({std::move(paths), mlir::isa<ParameterStackOp>(op), lanes, makeSpec(op->getResult(0).getType())});
+  plan->leaves.push_back(
+      {std::move(paths), mlir::isa<ParameterStackOp>(op), lanes, makeSpec(op->getResult(0).getType())});
   plan->leafSlots.push_back(slot);
 }
 
@@ -310,7 +314,7 @@ struct Destination {
 static Destination makeDestination(mlir::Value init, unsigned slot) {
   mlir::Operation *source = init.getDefiningOp();
   bool isEmpty = mlir::isa_and_nonnull<EmptyOp>(source);
-  bool isOwn = isEmpty || mlir::isa_and_nonnull<LaunchOp, KernelOp, InstancesOp>(source);
+  bool isOwn = isEmpty || mlir::isa_and_nonnull<LaunchOp, KernelOp, InstancesOp, ScatterInstancesOp>(source);
   return {slot, isOwn && init.hasOneUse(), isEmpty};
 }
 
@@ -342,6 +346,25 @@ void PlanBuilder::visitLaunch(LaunchOp op) {
           });
 }
 
+void PlanBuilder::visitGather(GatherInstancesOp op) {
+  Access access(op.getAccess(), mlir::cast<mlir::RankedTensorType>(op.getType()).getDimSize(0));
+  addStep(StepKind::Library, "gather_instances",
+          [access, input = use(op.getInput()), result = define(op.getResult())](Frame &frame) {
+            frame.tensors[result] = access.getAll(frame.tensors[input]);
+          });
+}
+
+void PlanBuilder::visitScatter(ScatterInstancesOp op) {
+  Access access(op.getAccess(), mlir::cast<mlir::RankedTensorType>(op.getInput().getType()).getDimSize(0));
+  Destination destination = makeDestination(op.getInit(), use(op.getInit()));
+  addStep(StepKind::Library, "scatter_instances",
+          [access, destination, input = use(op.getInput()), result = define(op.getResult())](Frame &frame) {
+            at::Tensor whole = destination.get(frame);
+            access.store(whole, frame.tensors[input]);
+            frame.tensors[result] = whole;
+          });
+}
+
 namespace {
 
 /// A group that runs on torch's functions: its body once for all instances (`pfcn.kernel`),
@@ -365,8 +388,7 @@ private:
     Frame frame(body);
     for (size_t i = 0; i < inputs.size(); ++i) {
       const Access &access = inputAccesses[i];
-      frame.tensors[body.inputs[i]] =
-          instance < 0 ? access.getAll(inputs[i]) : access.getInstance(inputs[i], instance);
+      frame.tensors[body.inputs[i]] = instance < 0 ? access.getAll(inputs[i]) : access.getInstance(inputs[i], instance);
     }
     body.run(frame);
     for (size_t i = 0; i < destinations.size(); ++i) {
@@ -460,10 +482,12 @@ std::shared_ptr<const Plan> Plan::create(mlir::ModuleOp module, KernelLookup loo
   mlir::OperandRange returned = block.getTerminator()->getOperands();
   for (auto [i, value] : llvm::enumerate(returned)) {
     mlir::Operation *source = value.getDefiningOp();
-    bool fresh = mlir::isa_and_nonnull<LaunchOp, KernelOp, InstancesOp>(source) && value.hasOneUse();
+    bool fresh =
+        mlir::isa_and_nonnull<LaunchOp, KernelOp, InstancesOp, ScatterInstancesOp>(source) && value.hasOneUse();
     plan->allFresh &= fresh;
-    plan->outputs.push_back({!source || mlir::isa<ParameterOp>(source),
-                             i < outputStrides.size() ? getOrder(value.getType(), outputStrides[i]) : std::vector<int64_t>()});
+    plan->outputs.push_back(
+        {!source || mlir::isa<ParameterOp>(source),
+         i < outputStrides.size() ? getOrder(value.getType(), outputStrides[i]) : std::vector<int64_t>()});
   }
   return plan;
 }

@@ -2,6 +2,8 @@
 
 #include "Guards.h"
 
+#include <torch/csrc/jit/python/module_python.h>
+
 namespace py = pybind11;
 
 namespace pfcn {
@@ -10,7 +12,9 @@ namespace pfcn {
 #if PY_VERSION_HEX < 0x030E0000
 static constexpr bool kHasVersions = true;
 C10_DIAGNOSTIC_PUSH_AND_IGNORED_IF_DEFINED("-Wdeprecated-declarations")
-static uint64_t getVersion(const py::dict &dict) { return reinterpret_cast<PyDictObject *>(dict.ptr())->ma_version_tag; }
+static uint64_t getVersion(const py::dict &dict) {
+  return reinterpret_cast<PyDictObject *>(dict.ptr())->ma_version_tag;
+}
 C10_DIAGNOSTIC_POP()
 #else
 static constexpr bool kHasVersions = false;
@@ -31,15 +35,34 @@ static bool holdSame(const py::dict &a, const py::dict &b) {
 
 static py::dict copy(const py::dict &dict) { return py::reinterpret_steal<py::dict>(PyDict_Copy(dict.ptr())); }
 
-Guards::Guards(const std::vector<py::dict> &dicts) {
+Guards::Guards(const std::vector<py::dict> &dicts, const std::vector<py::object> &scripted) {
   guards.reserve(dicts.size());
   for (const py::dict &dict : dicts)
     guards.push_back({dict, getVersion(dict), copy(dict)});
+  for (const py::object &module : scripted) {
+    std::optional<torch::jit::Module> script = torch::jit::as_module(module);
+    TORCH_CHECK_TYPE(script, "pfcn: not a ScriptModule");
+    addScripted(script->_ivalue());
+  }
+}
+
+void Guards::addScripted(const c10::intrusive_ptr<c10::ivalue::Object> &object) {
+  for (size_t i = 0; i < object->slots().size(); ++i) {
+    const c10::IValue &value = object->getSlot(i);
+    slots.push_back({object, i, value});
+    if (value.isModule())
+      addScripted(value.toObject());
+  }
+}
+
+bool Guards::areSlotsSame() const {
+  return std::all_of(slots.begin(), slots.end(),
+                     [](const Slot &slot) { return slot.object->getSlot(slot.index).is(slot.value); });
 }
 
 bool Guards::areUnchanged() const {
   if (!kHasVersions)
-    return findChanges().empty();
+    return !haveChanged();
   constexpr size_t kAhead = 16;
   size_t count = guards.size();
   bool same = true;
@@ -48,7 +71,7 @@ bool Guards::areUnchanged() const {
       __builtin_prefetch(guards[i + kAhead].dict.ptr());
     same &= getVersion(guards[i].dict) == guards[i].version;
   }
-  return same;
+  return same && areSlotsSame();
 }
 
 void Guards::rearm() {
@@ -58,14 +81,15 @@ void Guards::rearm() {
     guard.version = getVersion(guard.dict);
     guard.copy = copy(guard.dict);
   }
+  for (Slot &slot : slots)
+    slot.value = slot.object->getSlot(slot.index);
 }
 
-std::vector<size_t> Guards::findChanges() const {
-  std::vector<size_t> changed;
-  for (size_t i = 0; i < guards.size(); ++i)
-    if ((!kHasVersions || guards[i].version != getVersion(guards[i].dict)) && !holdSame(guards[i].dict, guards[i].copy))
-      changed.push_back(i);
-  return changed;
+bool Guards::haveChanged() const {
+  for (const Guard &guard : guards)
+    if ((!kHasVersions || guard.version != getVersion(guard.dict)) && !holdSame(guard.dict, guard.copy))
+      return true;
+  return !areSlotsSame();
 }
 
 } // namespace pfcn

@@ -9,21 +9,23 @@
 #ifndef PFCN_PYTHON_GUARDS_H
 #define PFCN_PYTHON_GUARDS_H
 
+#include <ATen/core/ivalue.h>
 #include <torch/csrc/utils/pybind.h>
 
 namespace pfcn {
 
 class Guards {
 public:
-  explicit Guards(const std::vector<pybind11::dict> &dicts);
+  /// `scripted`: ScriptModules, whose attributes live outside of Python, submodules included.
+  Guards(const std::vector<pybind11::dict> &dicts, const std::vector<pybind11::object> &scripted);
 
   /// Whether every dictionary is as it was when it was last taken note of.
   bool areUnchanged() const;
   /// Takes note of what the dictionaries hold now.
   void rearm();
-  /// Which dictionaries hold other objects than when last taken note of; what was put
+  /// Whether one of them holds other objects than when last taken note of; what was put
   /// back counts as no change.
-  std::vector<size_t> findChanges() const;
+  bool haveChanged() const;
 
 private:
   struct Guard {
@@ -32,7 +34,18 @@ private:
     pybind11::dict copy;
   };
 
+  /// An attribute of a scripted module.
+  struct Slot {
+    c10::intrusive_ptr<c10::ivalue::Object> object;
+    size_t index;
+    c10::IValue value;
+  };
+
+  void addScripted(const c10::intrusive_ptr<c10::ivalue::Object> &object);
+  bool areSlotsSame() const;
+
   std::vector<Guard> guards;
+  std::vector<Slot> slots;
 };
 
 } // namespace pfcn

@@ -43,13 +43,15 @@ static std::vector<at::Tensor> runBound(const BoundPlan &bound, const std::vecto
 
 static void bindPlan(py::module_ &module) {
   py::class_<Plan, std::shared_ptr<Plan>>(module, "Plan", "A compiled model as steps; it holds no weights.")
-      .def_property_readonly("steps",
-                             [](const Plan &plan) {
-                               std::vector<std::pair<std::string, std::string>> steps;
-                               for (const Step &step : plan.getSteps())
-                                 steps.emplace_back(getName(step.kind), step.name);
-                               return steps;
-                             }, "(kind, name) of each step; the kinds are kernel, library, operator, view, allocation.")
+      .def_property_readonly(
+          "steps",
+          [](const Plan &plan) {
+            std::vector<std::pair<std::string, std::string>> steps;
+            for (const Step &step : plan.getSteps())
+              steps.emplace_back(getName(step.kind), step.name);
+            return steps;
+          },
+          "(kind, name) of each step; the kinds are kernel, library, operator, view, allocation.")
       .def_property_readonly("inputs",
                              [](const Plan &plan) {
                                std::vector<std::string> inputs;
@@ -57,20 +59,23 @@ static void bindPlan(py::module_ &module) {
                                  inputs.push_back(spec.str());
                                return inputs;
                              })
-      .def_property_readonly("leaves", [](const Plan &plan) {
-        std::vector<std::vector<std::string>> leaves;
-        for (const Leaf &leaf : plan.getLeaves())
-          leaves.push_back(leaf.paths);
-        return leaves;
-      }, "The paths of the parameters of each weight.");
+      .def_property_readonly(
+          "leaves",
+          [](const Plan &plan) {
+            std::vector<std::vector<std::string>> leaves;
+            for (const Leaf &leaf : plan.getLeaves())
+              leaves.push_back(leaf.paths);
+            return leaves;
+          },
+          "The paths of the parameters of each weight.");
 
   py::class_<BoundPlan, std::shared_ptr<BoundPlan>>(module, "BoundPlan", "A plan with the weights of a model.")
-      .def(py::init([](const std::shared_ptr<Plan> &plan, const NamedTensors &tensors,
-                       Weights &weights, bool freeze) {
+      .def(py::init([](const std::shared_ptr<Plan> &plan, const NamedTensors &tensors, Weights &weights, bool freeze) {
              return std::make_shared<BoundPlan>(plan, tensors, weights, freeze);
            }),
            py::arg("plan"), py::arg("tensors"), py::arg("weights"), py::arg("freeze") = false)
-      .def("accepts", [](const BoundPlan &bound, const std::vector<at::Tensor> &inputs) { return bound.accepts(inputs); })
+      .def("accepts",
+           [](const BoundPlan &bound, const std::vector<at::Tensor> &inputs) { return bound.accepts(inputs); })
       .def("requires_grad",
            [](const BoundPlan &bound, const std::vector<at::Tensor> &inputs) { return bound.requiresGrad(inputs); })
       .def("run", &runBound, "The results as a list of tensors.");
@@ -81,21 +86,25 @@ static void bindWeights(py::module_ &module) {
       .def(py::init<>())
       .def("is_settled", &Weights::isSettled, "Whether every parameter is where it was put.")
       .def("settle", &Weights::settle, "Finds homes for parameters that moved; False where one changed its type.")
-      .def_property_readonly("stacks", [](const Weights &weights) {
-        std::vector<std::pair<size_t, std::string>> stacks;
-        for (const std::shared_ptr<Stack> &stack : weights.getStacks())
-          stacks.emplace_back(stack->getMembers().size(), stack->getReason());
-        return stacks;
-      }, "(number of parameters, why they are copied for each call or '') of each stack.");
+      .def_property_readonly(
+          "stacks",
+          [](const Weights &weights) {
+            std::vector<std::pair<size_t, std::string>> stacks;
+            for (const std::shared_ptr<Stack> &stack : weights.getStacks())
+              stacks.emplace_back(stack->getMembers().size(), stack->getReason());
+            return stacks;
+          },
+          "(number of parameters, why they are copied for each call or '') of each stack.");
   module.def("pack_interleaved", &packInterleaved, py::arg("stacked"), py::arg("lanes"));
 }
 
 static void bindCalls(py::module_ &module) {
   py::class_<Guards, std::shared_ptr<Guards>>(module, "Guards", "Whether dictionaries are as they were.")
-      .def(py::init<const std::vector<py::dict> &>())
+      .def(py::init<const std::vector<py::dict> &, const std::vector<py::object> &>(), py::arg("dicts"),
+           py::arg("scripted") = std::vector<py::object>())
       .def("are_unchanged", &Guards::areUnchanged)
       .def("rearm", &Guards::rearm)
-      .def("find_changes", &Guards::findChanges, "Indices of the dictionaries that hold other objects.");
+      .def("have_changed", &Guards::haveChanged, "Whether one holds other objects than before.");
 
   py::enum_<ResultKind>(module, "ResultKind")
       .value("Tensor", ResultKind::Tensor)
@@ -106,28 +115,33 @@ static void bindCalls(py::module_ &module) {
       .def(py::init<>())
       .def("callable", &makeCallable)
       .def("clear", [](Dispatcher &self) { self.entries.clear(); })
-      .def("add",
-           [](Dispatcher &self, std::shared_ptr<BoundPlan> plan, const std::vector<at::Tensor> &inputs, int mode,
-              ResultKind kind) {
-             std::vector<TensorSpec> specs;
-             std::vector<std::vector<int64_t>> strides;
-             for (const at::Tensor &input : inputs) {
-               specs.push_back({input.sizes().vec(), input.scalar_type()});
-               strides.push_back(input.strides().vec());
-             }
-             self.entries.insert(self.entries.begin(),
-                                 {std::move(plan), std::move(specs), std::move(strides), mode, kind});
-           }, py::arg("plan"), py::arg("inputs"), py::arg("mode"), py::arg("kind"))
-      .def("watch",
-           [](Dispatcher &self, std::shared_ptr<Guards> guards, std::shared_ptr<Weights> weights,
-              std::vector<py::dict> hooks) {
-             self.guards = std::move(guards);
-             self.weights = std::move(weights);
-             self.hooks = std::move(hooks);
-           }, py::arg("guards").none(true), py::arg("weights").none(true), py::arg("hooks"))
+      .def(
+          "add",
+          [](Dispatcher &self, std::shared_ptr<BoundPlan> plan, const std::vector<at::Tensor> &inputs, int mode,
+             ResultKind kind) {
+            std::vector<TensorSpec> specs;
+            std::vector<std::vector<int64_t>> strides;
+            for (const at::Tensor &input : inputs) {
+              specs.push_back({input.sizes().vec(), input.scalar_type()});
+              strides.push_back(input.strides().vec());
+            }
+            self.entries.insert(self.entries.begin(),
+                                {std::move(plan), std::move(specs), std::move(strides), mode, kind});
+          },
+          py::arg("plan"), py::arg("inputs"), py::arg("mode"), py::arg("kind"))
+      .def(
+          "watch",
+          [](Dispatcher &self, std::shared_ptr<Guards> guards, std::shared_ptr<Weights> weights,
+             std::vector<py::dict> hooks) {
+            self.guards = std::move(guards);
+            self.weights = std::move(weights);
+            self.hooks = std::move(hooks);
+          },
+          py::arg("guards").none(true), py::arg("weights").none(true), py::arg("hooks"))
       .def("have_hooks_changed", &Dispatcher::haveHooksChanged)
       .def("note_hooks", &Dispatcher::noteHooks)
-      .def_property_readonly("hits", [](const Dispatcher &self) { return self.hits; }, "Calls answered without Python.");
+      .def_property_readonly(
+          "hits", [](const Dispatcher &self) { return self.hits; }, "Calls answered without Python.");
 
   module.def("get_mode", &getMode, "0: no grad, 1: grad, 2: inference.");
   module.def("is_plain_dispatch", &isPlainDispatch, "No modes, transforms, autocast or tracing on this thread.");
@@ -138,7 +152,7 @@ static py::dict describeGroup(const GroupInfo &group) {
   using namespace py::literals;
   return py::dict("name"_a = group.name, "instances"_a = group.instances, "ops"_a = group.ops,
                   "operands"_a = group.operands, "kernels"_a = group.kernels, "reason"_a = group.reason,
-                  "where"_a = group.where);
+                  "declined"_a = group.declined, "where"_a = group.where);
 }
 
 static py::dict describeMiss(const Miss &miss) {
@@ -169,8 +183,8 @@ static void bindCompile(py::module_ &module) {
         CompileOptions options{freeze, useKernels, fuse, std::move(outputStrides)};
         return compile(model, options);
       },
-      py::arg("model"), py::kw_only(), py::arg("freeze") = false, py::arg("use_kernels") = true,
-      py::arg("fuse") = true, py::arg("output_strides") = std::vector<std::vector<int64_t>>());
+      py::arg("model"), py::kw_only(), py::arg("freeze") = false, py::arg("use_kernels") = true, py::arg("fuse") = true,
+      py::arg("output_strides") = std::vector<std::vector<int64_t>>());
   module.def("parse", &parseModel, py::arg("text"), py::arg("tensors"), "A model from MLIR text.");
 }
 

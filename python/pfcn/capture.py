@@ -308,7 +308,8 @@ def _attributes_kept(recorder: _C.Recorder, model: nn.Module) -> Iterator[None]:
                 )
             continue
         for table in (module.__dict__, module._buffers, module._parameters, module._modules):
-            tables.append((path, table, dict(table)))
+            if isinstance(table, dict):  # a ScriptModule keeps its own elsewhere
+                tables.append((path, table, dict(table)))
     try:
         yield
     finally:

@@ -7,7 +7,6 @@ changed; see `engine.py` for what happens otherwise.
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Sequence
 from typing import Any
 

@@ -140,7 +140,8 @@ class Engine:
 
     def _find_hooks(self) -> bool:
         """Whether a hook is registered on the model or a part of it, or on all modules."""
-        if self.dispatcher.have_hooks_changed():
+        # Only registering is counted: while there are hooks, each call looks if there still are.
+        if self.has_hooks or self.dispatcher.have_hooks_changed():
             self.dispatcher.note_hooks()
             self.has_hooks = _has_global_hooks() or any(map(_has_hooks, self.model.modules()))
             self._publish()
@@ -164,16 +165,15 @@ class Engine:
         state = self.state
         if state.guards is None:
             return
-        changed = state.guards.find_changes()
-        if not changed and state.weights.settle():
+        if not state.guards.have_changed() and state.weights.settle():
             state.guards.rearm()
             return
         self.state = State()
         self.dispatcher.clear()
 
     def _publish(self) -> None:
-        """Gives the dispatcher the calls that it can answer: tensors in, a tensor or a flat tuple or
-        list out; the most recent first."""
+        """Gives the dispatcher the calls that it can answer: tensors in, and a tensor or a flat
+        tuple or list of them out. The most recent comes first."""
         self.dispatcher.clear()
         if self.has_hooks or self.is_disabled:
             return
@@ -190,7 +190,7 @@ class Engine:
         if self.refusals >= _MAX_REFUSALS:
             return Call(reason=self.eager_reason)
         if self.state.guards is None:
-            self.state.guards = _C.Guards(_watched(self.model, self.options.freeze))
+            self.state.guards = _guards(self.model, self.options.freeze)
         try:
             recording = self._record(args, kwargs)
         except CaptureError as error:
@@ -216,7 +216,8 @@ class Engine:
         message = f"compiling failed: {error}"
         if self.options.on_error == "raise":
             raise CompileError(
-                message + '\n  remedy: report it; on_error="eager" runs the model in eager meanwhile'
+                message
+                + '\n  remedy: report it; on_error="eager" runs the model in eager meanwhile'
             ) from error
         warnings.warn(f"pfcn: the model runs in eager: {message}", stacklevel=2)
         self.eager_reason = message
@@ -275,7 +276,7 @@ class Engine:
 
     def _forget_plan(self) -> None:
         """The oldest plan goes; calls that are at hand keep theirs."""
-        key, plan = self.plans.popitem(last=False)
+        _key, plan = self.plans.popitem(last=False)
         self.general = [general for general in self.general if general is not plan.recording]
         self.recordings = [kept for kept in self.recordings if kept is not plan.recording]
 
@@ -327,17 +328,25 @@ def _result_kind(recording: capture.Capture) -> _C.ResultKind | None:
     return None
 
 
-def _watched(model: nn.Module, freeze: bool) -> list[dict]:
-    """The dictionaries in which the model keeps submodules, parameters and attributes."""
+def _guards(model: nn.Module, freeze: bool) -> _C.Guards:
+    """Over the dictionaries in which the model keeps submodules, parameters and attributes."""
     if freeze:
-        return [vars(model)]
-    dicts = []
-    for module in model.modules():
+        return _C.Guards([vars(model)])
+    dicts, scripted, seen, waiting = [], [], set(), [model]
+    while waiting:
+        module = waiting.pop()
+        if module is None or id(module) in seen:
+            continue
+        seen.add(id(module))
         own = vars(module)
         dicts.append(own)
+        if isinstance(module, torch.jit.ScriptModule):
+            scripted.append(module)  # with all that is below it
+            continue
         tables = (own.get(name) for name in ("_modules", "_parameters", "_buffers"))
-        dicts.extend(table for table in tables if table and type(table) is dict)
-    return dicts
+        dicts.extend(table for table in tables if table)
+        waiting.extend(reversed(module._modules.values()))
+    return _C.Guards(dicts, scripted)
 
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

@@ -15,7 +15,8 @@ class Group:
     ops: list[str]  # of one instance, in order
     operands: list[str]  # how each varies with the instance
     kernels: list[str]  # what it became; empty where it runs on torch's functions
-    reason: str  # why there is no kernel, or ""
+    reason: str  # why these instances are one group
+    declined: str = ""  # why there is no kernel, or ""
     where: str = ""  # module path and source line of the first instance
 
 
@@ -66,8 +67,8 @@ class Report:
                 ["group", "instances", "ops", "runs as"], [_group_row(g) for g in self.groups]
             )
         for group in self.groups:
-            if group.reason and not group.kernels:
-                lines.append(_indented(f"{group.name}: {group.reason}"))
+            if group.declined:
+                lines.append(_indented(f"{group.name} {group.declined}"))
         if self.missed:
             lines.append("not fused:")
             lines += [_indented(_miss_text(miss)) for miss in self.missed]

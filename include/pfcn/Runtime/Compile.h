@@ -34,8 +34,8 @@ struct GroupInfo {
   std::vector<std::string> operands;
   /// The kernels that it became; empty where it runs on torch's functions.
   std::vector<std::string> kernels;
-  /// Why it has no kernel.
-  std::string reason;
+  /// Why the instances are one group, and why there is no kernel for it.
+  std::string reason, declined;
   /// Module path and source line of the first instance.
   std::string where;
 };

@@ -23,6 +23,21 @@ namespace pfcn::runtime {
 
 struct HomeState;
 
+/// Where parameters are, to be compared once per call. The storage alone would miss `p.data = p.data.t()`, so
+/// sizes and strides are compared too.
+struct Watch {
+  struct Entry {
+    const c10::TensorImpl *impl;
+    const c10::StorageImpl *storage;
+  };
+
+  bool isSame() const;
+
+  std::vector<Entry> entries;
+  size_t rank = 0;
+  std::vector<int64_t> shape; ///< sizes, then strides
+};
+
 /// n parameters of one shape and type, and the tensor that holds them.
 class Stack {
 public:
@@ -64,8 +79,8 @@ private:
 
   std::shared_ptr<HomeState> home;
   int64_t firstSlot = 0;
-  /// What each member's storage is while settled, and the home's count of released slots.
-  std::vector<const c10::StorageImpl *> expected;
+  /// Each member's place while settled, and the home's count of released slots.
+  Watch watch;
   uint64_t released = 0;
   at::Tensor stacked;
   std::string reason;

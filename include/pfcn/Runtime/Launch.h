@@ -34,6 +34,8 @@ struct Access {
   bool isShared, isSelect;
   int64_t count, dim, size, stride, offset;
   std::vector<int64_t> table;
+  /// Of all elements of all instances along `dim`, where there is no view.
+  at::Tensor indices;
 };
 
 /// One memref argument of a kernel.

@@ -15,7 +15,7 @@
 namespace pfcn::runtime {
 
 /// Runs `body` on [0, tiles), whole on this thread or in parts on several. `bytes` is what
-/// the tiles touch together: below some hundred KB, waking a thread costs more than it
+/// the tiles touch together: below a MB for each thread, waking a thread costs more than it
 /// saves. Honours torch.set_num_threads, and stays on this thread inside of a parallel
 /// region of torch. `body` must not throw.
 void runTiles(int64_t tiles, int64_t bytes, llvm::function_ref<void(int64_t begin, int64_t end)> body);
