@@ -128,8 +128,18 @@ static bool isTypeQuery(const std::string &name) {
   return queries.contains(name) && name != "aten::_is_any_true";
 }
 
+/// Operators that look at data only to check it, or to compute with: not to choose a shape.
+static bool readsDataHarmlessly(const std::string &name) {
+  static const std::unordered_set<std::string> harmless = {"aten::histc",    "aten::cov",         "aten::corrcoef",
+                                                           "aten::quantile", "aten::nanquantile", "aten::rrelu"};
+  return harmless.contains(name) || name.starts_with("aten::index_put") ||
+         (name.starts_with("aten::linalg_") && name != "aten::linalg_lstsq");
+}
+
 /// Random operators that draw nothing with these arguments.
-static bool drawsNothing(const std::string &name, at::ArrayRef<IValue> arguments) {
+static bool drawsNothing(std::string name, at::ArrayRef<IValue> arguments) {
+  if (name.ends_with("_"))
+    name.pop_back();
   if (name == "aten::dropout" || name == "aten::feature_dropout" || name == "aten::alpha_dropout")
     return !arguments[2].toBool() || arguments[1].toDouble() == 0.0;
   if (name == "aten::scaled_dot_product_attention")
@@ -188,6 +198,11 @@ TensorMeta Recorder::describe(const at::Tensor &tensor) {
   if (tensor.layout() != at::kStrided || !tensor.has_storage() || tensor.is_quantized())
     refuseAndThrow("a tensor of layout or class that has no plain storage (sparse, quantized, nested, or a subclass)",
                    "use dense tensors inside the model");
+  if (tensor.dim() > 0 && !device)
+    device = tensor.device();
+  if (device && tensor.device() != *device && (tensor.dim() > 0 || !tensor.is_cpu()))
+    refuseAndThrow("tensors on two devices, " + device->str() + " and " + tensor.device().str(),
+                   "move the model and its inputs to one device first");
   TensorMeta meta;
   meta.sizes = tensor.sizes();
   meta.strides = tensor.strides();
@@ -349,7 +364,8 @@ void Recorder::handle(const c10::OperatorHandle &op, c10::DispatchKeySet next, t
 
 void Recorder::refuseIfUnsafe(const Traits &traits, at::ArrayRef<IValue> arguments) {
   const std::string &name = traits.name;
-  if (traits.readsData)
+  bool isSized = name == "aten::one_hot" && arguments[1].toInt() >= 0;
+  if (traits.readsData && !isSized)
     refuseAndThrow(name + " makes a Python value or a shape out of a tensor's data",
                    "compute with the tensor itself (torch.where, masks) instead of its value");
   if (!traits.returnsTensor && !traits.writes)
@@ -433,7 +449,7 @@ void Recorder::record(const c10::OperatorHandle &op, const Traits &traits, c10::
     return run();
   }
   run();
-  if (nestedReadsData && !traits.name.starts_with("aten::index_put"))
+  if (nestedReadsData && !traits.readsData && !readsDataHarmlessly(traits.name))
     refuseAndThrow(traits.name + " looks at a tensor's data to choose what to do");
   if (!traits.isAten)
     call.hasEffect |= nestedIsRandom;
@@ -498,9 +514,9 @@ void Recorder::recordWrites(const Traits &traits, TapeCall call, at::ArrayRef<IV
     functional = c10::Dispatcher::singleton().findSchema({name.substr(0, name.size() - 1), schema.overload_name()});
   if (!functional || functional->schema().arguments().size() != schema.arguments().size())
     refuseAndThrow(name + " writes to its arguments and has no form without that here");
-  static const std::unordered_set<std::string> reshapers = {"aten::t_",          "aten::transpose_", "aten::squeeze_",
-                                                            "aten::unsqueeze_",  "aten::swapdims_",  "aten::swapaxes_",
-                                                            "aten::as_strided_", "aten::resize_"};
+  static const std::unordered_set<std::string> reshapers = {
+      "aten::t_",        "aten::transpose_",  "aten::squeeze_", "aten::unsqueeze_", "aten::swapdims_",
+      "aten::swapaxes_", "aten::as_strided_", "aten::resize_",  "aten::set_",       "aten::resize_as_"};
   if (reshapers.contains(name))
     refuseAndThrow(name + " changes the shape of a tensor in place", "use the form without the underscore");
   const at::Tensor &self = arguments[0].toTensor();

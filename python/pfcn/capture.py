@@ -7,11 +7,14 @@ depends on a size shows up as a different recording at another size; see `unify`
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import os
+import random
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -77,12 +80,12 @@ class Capture:
     aliases_foreign: list[bool] = field(default_factory=list)
     out_strides: list[tuple[int, ...]] = field(default_factory=list)
 
-    @cached_property
+    @functools.cached_property
     def model(self) -> _C.Model:
         """The recording in the pfcn dialect."""
         return self.tape.build()
 
-    @cached_property
+    @functools.cached_property
     def tape_key(self) -> tuple:
         """Equal for recordings that compute the same."""
         return (self.tape.key, self.in_spec.key(), self.out_spec.key())
@@ -142,14 +145,15 @@ def record(model: nn.Module, args: Sequence[Any] = (), kwargs: dict | None = Non
 
 
 # Frames of these are not the user's.
-_FOREIGN_ROOTS = [os.path.dirname(torch.__file__), __file__, contextlib.__file__]
+_FOREIGN_ROOTS = [os.path.dirname(torch.__file__), __file__]
+_FOREIGN_ROOTS += [module.__file__ for module in (contextlib, copy, functools)]
 
 
 def _run(recorder: _C.Recorder, model: nn.Module, args: tuple, kwargs: dict) -> Any:
     """The forward under the recorder."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(_refusals(recorder))
-        stack.enter_context(_random_state_kept())
+        stack.enter_context(_random_state_kept(recorder))
         stack.enter_context(_attributes_kept(recorder, model))
         stack.enter_context(_no_attention_fast_path())
         stack.enter_context(_calls_watched(recorder))
@@ -234,8 +238,20 @@ _REFUSED = {
     torch.Tensor.backward: "runs a backward pass",
     torch.autograd.grad: "runs a backward pass",
     torch.autograd.backward: "runs a backward pass",
+    torch.Tensor.requires_grad_: "changes whether a tensor takes part in autograd",
+    torch.Tensor.requires_grad.__set__: "changes whether a tensor takes part in autograd",
     torch.Tensor.register_hook: "registers a hook on a tensor",
 }
+
+
+# They read numbers out of the tensors in a list, unseen by the dispatcher.
+_CONSTRUCTORS = {torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor}
+
+
+def _holds_tensor(nest: Any) -> bool:
+    return isinstance(nest, torch.Tensor) or (
+        isinstance(nest, list | tuple) and any(map(_holds_tensor, nest))
+    )
 
 
 class _Escapes(TorchFunctionMode):
@@ -247,6 +263,12 @@ class _Escapes(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         reason = _REFUSED.get(func)
+        if func in _CONSTRUCTORS and any(
+            _holds_tensor(value)
+            for value in (*args, *(kwargs or {}).values())
+            if isinstance(value, list | tuple)
+        ):
+            reason = "of a list of tensors reads their data (torch.stack does not)"
         if reason is not None and self.recorder.refusal is None:
             name = getattr(func, "__name__", str(func))
             self.recorder.refuse(f"{name} {reason}", _KEEP_TENSORS)
@@ -277,10 +299,22 @@ def _calls_watched(recorder: _C.Recorder) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _random_state_kept() -> Iterator[None]:
+def _random_state_kept(recorder: _C.Recorder) -> Iterator[None]:
+    """Torch's random numbers are drawn anew by a replay; those of Python and NumPy are not."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    numpy = sys.modules.get("numpy")
+    state, numpy_state = random.getstate(), numpy and numpy.random.get_state()
     with torch.random.fork_rng(devices=devices):
-        yield
+        try:
+            yield
+        finally:
+            drawn = random.getstate() != state
+            if numpy and repr(numpy.random.get_state()) != repr(numpy_state):
+                numpy.random.set_state(numpy_state)
+                drawn = True
+            if drawn:
+                random.setstate(state)
+                recorder.refuse("random numbers that are not torch's", "draw them with torch.rand")
 
 
 @contextlib.contextmanager
@@ -298,6 +332,7 @@ def _no_attention_fast_path() -> Iterator[None]:
 def _attributes_kept(recorder: _C.Recorder, model: nn.Module) -> Iterator[None]:
     """Refuses a forward that leaves something behind in its modules, and takes it back."""
     tables: list[tuple[str, dict, dict]] = []
+    containers: list[tuple[str, Any, Any]] = []
     for path, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             if _C.assigns_attribute(module):
@@ -308,8 +343,10 @@ def _attributes_kept(recorder: _C.Recorder, model: nn.Module) -> Iterator[None]:
                 )
             continue
         for table in (module.__dict__, module._buffers, module._parameters, module._modules):
-            if isinstance(table, dict):  # a ScriptModule keeps its own elsewhere
-                tables.append((path, table, dict(table)))
+            tables.append((path, table, dict(table)))
+        for name, value in module.__dict__.items():
+            if name not in _MODULE_ATTRIBUTES and isinstance(value, list | dict | set):
+                containers.append((f"{path}.{name}" if path else name, value, copy.copy(value)))
     try:
         yield
     finally:
@@ -325,11 +362,33 @@ def _attributes_kept(recorder: _C.Recorder, model: nn.Module) -> Iterator[None]:
             ]
             table.clear()
             table.update(before)
-            name = f"{path}.{min(changed)}" if path else min(changed)
-            recorder.refuse(
-                f"forward changes the attribute {name}, which a replay would not",
-                "return the value instead, or keep this part of the model in eager",
-            )
+            _refuse_change(recorder, f"{path}.{min(changed)}" if path else min(changed))
+        for name, value, before in containers:
+            items, old = (v.items() if isinstance(v, dict) else v for v in (value, before))
+            if len(value) == len(before) and all(map(_is_same, _flat(items), _flat(old))):
+                continue
+            value.clear()
+            value.extend(before) if isinstance(value, list) else value.update(before)
+            _refuse_change(recorder, name)
+
+
+def _refuse_change(recorder: _C.Recorder, name: str) -> None:
+    recorder.refuse(
+        f"forward changes the attribute {name}, which a replay would not",
+        "return the value instead, or keep this part of the model in eager",
+    )
+
+
+def _flat(items: Iterable) -> Iterator:
+    """Keys and values one by one; the items of a dict are made anew each time."""
+    for item in items:
+        if isinstance(item, tuple):
+            yield from item
+        else:
+            yield item
+
+
+_MODULE_ATTRIBUTES = frozenset(nn.Module().__dict__)
 
 
 def _is_same(a: Any, b: Any) -> bool:

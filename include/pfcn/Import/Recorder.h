@@ -106,6 +106,7 @@ private:
   /// Keep the addresses of tensors and storages from being used again.
   std::vector<c10::weak_intrusive_ptr<at::TensorImpl>> keptTensors;
   std::vector<std::pair<at::Tensor, uint32_t>> versions;
+  std::optional<at::Device> device; // of all tensors, numbers on the CPU aside
   bool recording = false;
   int depth = 0;
   /// What nested calls of the current operator were seen to do.
