@@ -61,11 +61,12 @@ def meaning(rows: list[Row]) -> str:
     others = [r for r in by_name.values() if not r.system.startswith(("pfcn", "bound"))]
     best = min(others, key=lambda row: row.us_median)
     # Either way round: the line is to be true on a machine where pfcn loses, too.
-    rest = (
-        f"{times(best, pfcn)} as fast as the best of the rest ({best.system})"
-        if pfcn.us_median <= best.us_median
-        else f"the best of the rest ({best.system}) is {times(pfcn, best)} as fast as pfcn"
-    )
+    if abs(pfcn.us_median - best.us_median) < 0.1 * best.us_median:
+        rest = f"about as fast as the best of the rest ({best.system})"
+    elif pfcn.us_median < best.us_median:
+        rest = f"{times(best, pfcn)} as fast as the best of the rest ({best.system})"
+    else:
+        rest = f"the best of the rest ({best.system}) is {times(pfcn, best)} as fast as pfcn"
     return (
         f"pfcn runs the unmodified model {times(eager, pfcn)} as fast as PyTorch does, and {rest}. "
         "Next: examples/01_seed_model.py shows what was fused, and why."
