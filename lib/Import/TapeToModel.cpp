@@ -226,7 +226,10 @@ void ModelBuilder::materialize(int index, Location loc) {
              !source.constant.is_complex()) {
     value = ConstantOp::create(builder, loc, getData(context, source.constant));
   } else if (source.kind == TapeValue::Kind::Constant) {
-    std::string name = "constants." + std::to_string(constants++);
+    std::string name;
+    do
+      name = "constants." + std::to_string(constants++);
+    while (tape.leaves.contains(name)); // the model may have a list of that name
     value = ParameterOp::create(builder, loc, type, name);
     model.tensors[name] = source.constant;
   }

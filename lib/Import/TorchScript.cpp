@@ -128,6 +128,8 @@ private:
   template <typename Run> void runUnrecorded(Run run);
 
   IValue standIn(const IValue &value, const std::string &name);
+  /// A name for a tensor that the module has none for.
+  std::string nameConstant();
   void moveToMeta(const c10::FunctionSchema *schema, const jit::Node *node, jit::Stack &stack);
   Place locate(const jit::Node *node, const Frame &frame);
   [[noreturn]] void fail(const std::string &message, const jit::Node *node, const Frame &frame);
@@ -136,7 +138,8 @@ private:
   TorchScriptLimits limits;
   Recorder recorder;
   Place place;
-  std::unordered_map<const at::TensorImpl *, std::string> names;   // of parameters and buffers
+  std::unordered_map<const at::TensorImpl *, std::string> names; // of parameters and buffers
+  std::unordered_set<std::string> takenNames;
   std::unordered_map<const at::TensorImpl *, at::Tensor> standIns; // on the meta device
   std::unordered_map<const c10::ivalue::Object *, int> paths;
   std::unordered_map<const jit::Node *, Place> places; // the user's line; no file for torch's own
@@ -158,6 +161,8 @@ Interpreter::Interpreter(const jit::Module &module, const TorchScriptLimits &lim
   for (const auto &named : module.named_attributes())
     if (named.value.isTensor())
       names.try_emplace(named.value.toTensor().unsafeGetTensorImpl(), named.name);
+  for (const auto &[tensor, name] : names)
+    takenNames.insert(name);
 }
 
 void Interpreter::fail(const std::string &message, const jit::Node *node, const Frame &frame) {
@@ -198,6 +203,14 @@ template <typename Run> void Interpreter::runUnrecorded(Run run) {
   run();
 }
 
+std::string Interpreter::nameConstant() {
+  std::string name;
+  do
+    name = "constants." + std::to_string(constants++);
+  while (takenNames.contains(name));
+  return name;
+}
+
 /// A tensor of the model as one of the meta device.
 IValue Interpreter::standIn(const IValue &value, const std::string &fallbackName) {
   if (!value.isTensor() || !value.toTensor().defined() || value.toTensor().is_meta())
@@ -226,7 +239,7 @@ IValue Interpreter::getAttribute(const c10::intrusive_ptr<c10::ivalue::Object> &
   if (value.isTensorList()) {
     c10::List<at::Tensor> list;
     for (const at::Tensor &tensor : value.toTensorVector())
-      list.push_back(standIn(tensor, "constants." + std::to_string(constants++)).toTensor());
+      list.push_back(standIn(tensor, nameConstant()).toTensor());
     value = list;
   }
   return cached = standIn(value, prefix.empty() ? name : prefix + "." + name);
@@ -338,7 +351,7 @@ void Interpreter::runOperator(const jit::Node *node, Frame &frame) {
     runUnrecorded(run);
     for (IValue &value : stack)
       if (value.isTensor() && isConcrete(value.toTensor()) && value.toTensor().dim() > 0)
-        value = standIn(value, "constants." + std::to_string(constants++));
+        value = standIn(value, nameConstant());
   } else {
     moveToMeta(schema, node, stack);
     run();
@@ -362,9 +375,8 @@ void Interpreter::runNode(const jit::Node *node, Frame &frame) {
     frame[node->output()] = *jit::toIValue(node->output());
     if (const IValue &value = frame[node->output()];
         value.isTensor() && value.toTensor().defined() && value.toTensor().dim() > 0) {
-      bool isNew = !standIns.contains(value.toTensor().unsafeGetTensorImpl());
-      frame[node->output()] = standIn(value, "constants." + std::to_string(constants));
-      constants += isNew;
+      bool isKnown = standIns.contains(value.toTensor().unsafeGetTensorImpl());
+      frame[node->output()] = standIn(value, isKnown ? "" : nameConstant());
     }
     return;
   case prim::GetAttr:

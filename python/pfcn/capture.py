@@ -149,10 +149,15 @@ _FOREIGN_ROOTS = [os.path.dirname(torch.__file__), __file__]
 _FOREIGN_ROOTS += [module.__file__ for module in (contextlib, copy, functools)]
 
 
+# A recording watches the calls of all modules (see `_calls_watched`), so two take turns.
+_ONE_AT_A_TIME = threading.RLock()
+
+
 def _run(recorder: _C.Recorder, model: nn.Module, args: tuple, kwargs: dict) -> Any:
     """The forward under the recorder."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(_refusals(recorder))
+        stack.enter_context(_ONE_AT_A_TIME)
         stack.enter_context(_random_state_kept(recorder))
         stack.enter_context(_attributes_kept(recorder, model))
         stack.enter_context(_no_attention_fast_path())

@@ -408,6 +408,49 @@ def test_other_threads_are_not_recorded():
     assert len(results[0]) == 3
 
 
+def test_recordings_of_two_threads_take_turns():
+    models, captures = [nn.Sequential(*(nn.Linear(3, 3) for _ in range(50))) for _ in range(4)], {}
+    call, x = nn.Module.__call__, floats(2, 3)
+
+    def run(i):
+        for _ in range(5):
+            captures[i] = record(models[i], [x])
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert nn.Module.__call__ is call
+    for i, model in enumerate(models):
+        result = reference.run(captures[i].model, [x])[0]
+        torch.testing.assert_close(result, model(x).detach())
+
+
+def test_a_compiled_part_is_recorded_as_the_model_that_it_is():
+    part = nn.Linear(3, 3)
+    x = floats(2, 3)
+    with torch.no_grad():
+        compiled = pfcn.compile(part, (x,))
+        text = record(nn.Sequential(compiled, nn.ReLU()), [x]).model.text()
+    assert "pfcn.linear" in text and "pfcn.relu" in text
+
+
+def test_large_literals_are_leaves_of_their_own():
+    class Literal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.constants = nn.ParameterList([nn.Parameter(torch.rand(100))])
+
+        def forward(self, x):
+            return x * self.constants[0] + torch.tensor([float(i) for i in range(100)])
+
+    model, x = Literal(), floats(100)
+    imported = record(model, [x]).model
+    assert imported.tensor_names == ["constants.0", "constants.1"]
+    torch.testing.assert_close(reference.run(imported, [x])[0], model(x).detach())
+
+
 def test_hooks_and_call_are_restored():
     call = nn.Module.__call__
     record(nn.Linear(3, 3), [floats(2, 3)])
