@@ -141,6 +141,7 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     ("pfcn_us", "rest"),
     [
         (10, "10× as fast as PyTorch does, and 2× as fast as the best of the rest (vmap)."),
+        (19, "5.3× as fast as PyTorch does, and about as fast as the best of the rest (vmap)."),
         (
             40,
             "2.5× as fast as PyTorch does, and the best of the rest (vmap) is 2× as fast as pfcn.",
