@@ -85,19 +85,15 @@ BoundPlan::BoundPlan(std::shared_ptr<const Plan> bound, const NamedTensors &tens
     else if (leaf.isStack)
       source.stack = weights.getStack(std::move(members), leaf.paths);
     else
-      source.tensor = members.front();
+      source = {nullptr, members.front(), &leaf.spec};
     sources.push_back(std::move(source));
   }
 }
 
-bool BoundPlan::accepts(TensorRange inputs) const {
-  const std::vector<TensorSpec> &specs = plan->getInputs();
-  if (specs.size() != inputs.size())
-    return false;
-  for (size_t i = 0; i < specs.size(); ++i)
-    if (!specs[i].matches(inputs[i]) || !inputs[i].device().is_cpu())
-      return false;
-  return true;
+bool BoundPlan::isCurrent() const {
+  return std::all_of(sources.begin(), sources.end(), [](const Source &source) {
+    return !source.spec || (source.spec->matches(source.tensor) && source.tensor.device().is_cpu());
+  });
 }
 
 bool BoundPlan::requiresGrad(TensorRange inputs) const {

@@ -89,7 +89,7 @@ PyObject *Dispatcher::call(PyObject *const *args, Py_ssize_t count) {
     inputs.push_back(THPVariable_Unpack(args[i]));
   }
   const Entry *entry = find(inputs);
-  if (!entry || entry->plan->requiresGrad(inputs) || (guards && !guards->areUnchanged()))
+  if (!entry || entry->plan->requiresGrad(inputs) || !entry->plan->isCurrent() || (guards && !guards->areUnchanged()))
     return nullptr;
   if (weights && !weights->isSettled() && !weights->settle())
     return nullptr;

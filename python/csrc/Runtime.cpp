@@ -74,8 +74,7 @@ static void bindPlan(py::module_ &module) {
              return std::make_shared<BoundPlan>(plan, tensors, weights, freeze);
            }),
            py::arg("plan"), py::arg("tensors"), py::arg("weights"), py::arg("freeze") = false)
-      .def("accepts",
-           [](const BoundPlan &bound, const std::vector<at::Tensor> &inputs) { return bound.accepts(inputs); })
+      .def("is_current", &BoundPlan::isCurrent, "Whether its single parameters still have their types.")
       .def("requires_grad",
            [](const BoundPlan &bound, const std::vector<at::Tensor> &inputs) { return bound.requiresGrad(inputs); })
       .def("run", &runBound, "The results as a list of tensors.");

@@ -44,6 +44,7 @@ class Plan:
 
     compilation: _C.Compilation
     recording: capture.Capture
+    constants: dict[str, torch.Tensor]  # that the recording has beside the model's own tensors
     seconds: float
     phases: dict[str, float]
 
@@ -54,7 +55,7 @@ class Call:
 
     bound: _C.BoundPlan | None = None
     recording: capture.Capture | None = None
-    reason: str = ""  # why eager
+    kind: _C.ResultKind | None = None  # of a call that the dispatcher can answer
 
 
 @dataclass
@@ -83,6 +84,8 @@ class Engine:
         self.latest: Plan | None = None
         self.eager_reason = ""
         self.refusals = 0
+        self.record_seconds = 0.0
+        self.tracked_calls = 0
         self.has_hooks = False
         self.is_disabled = os.environ.get("PFCN_DISABLE", "") not in ("", "0")
         if self.is_disabled:
@@ -104,7 +107,7 @@ class Engine:
 
     def prepare(self, args: tuple, kwargs: dict) -> None:
         """Records and compiles for these arguments, whether or not autograd would follow them."""
-        if self.is_disabled:
+        if self.is_disabled or self._find_hooks():
             return
         with torch.no_grad(), self.lock:
             tensors, spec = capture.TreeSpec.of((args, kwargs), "the input")
@@ -135,6 +138,7 @@ class Engine:
         if torch.is_grad_enabled():
             tracked = [*tensors, *self.model.parameters(), *self.model.buffers()]
             if any(tensor.requires_grad for tensor in tracked):
+                self.tracked_calls += 1
                 return None
         return tensors, spec
 
@@ -143,7 +147,10 @@ class Engine:
         # Only registering is counted: while there are hooks, each call looks if there still are.
         if self.has_hooks or self.dispatcher.have_hooks_changed():
             self.dispatcher.note_hooks()
+            had_hooks = self.has_hooks
             self.has_hooks = _has_global_hooks() or any(map(_has_hooks, self.model.modules()))
+            if had_hooks != self.has_hooks:
+                self.eager_reason = "hooks are registered on its modules" if self.has_hooks else ""
             self._publish()
         return self.has_hooks
 
@@ -156,8 +163,8 @@ class Engine:
             self.state.calls[key] = call
             if len(self.state.calls) > _MAX_CALLS:
                 self.state.calls.popitem(last=False)
+            self._publish()
         self.state.calls.move_to_end(key)
-        self._publish()
         return call
 
     def _drop_stale(self) -> None:
@@ -165,7 +172,8 @@ class Engine:
         state = self.state
         if state.guards is None:
             return
-        if not state.guards.have_changed() and state.weights.settle():
+        is_same = not state.guards.have_changed() and state.weights.settle()
+        if is_same and all(c.bound is None or c.bound.is_current() for c in state.calls.values()):
             state.guards.rearm()
             return
         self.state = State()
@@ -178,9 +186,8 @@ class Engine:
         if self.has_hooks or self.is_disabled:
             return
         for key, call in self.state.calls.items():
-            kind = None if call.bound is None else _result_kind(call.recording)
-            if kind is not None:
-                self.dispatcher.add(call.bound, call.recording.inputs, key[-1], kind)
+            if call.kind is not None:
+                self.dispatcher.add(call.bound, call.recording.inputs, key[-1], call.kind)
         weights = None if self.options.freeze else self.state.weights
         self.dispatcher.watch(self.state.guards, weights, self.hooks)
 
@@ -188,7 +195,7 @@ class Engine:
 
     def _make_call(self, args: tuple, kwargs: dict) -> Call:
         if self.refusals >= _MAX_REFUSALS:
-            return Call(reason=self.eager_reason)
+            return Call()
         if self.state.guards is None:
             self.state.guards = _guards(self.model, self.options.freeze)
         try:
@@ -198,19 +205,18 @@ class Engine:
             self.eager_reason = str(error)
             if self.options.strict:
                 raise
-            return Call(reason=self.eager_reason)
+            return Call()
         try:
             plan = self._compile_for(recording)
-            tensors = dict(capture._named_tensors(self.model))
-            missing = {**plan.recording.model.tensors, **tensors}
-            bound = _C.BoundPlan(plan.compilation.plan, missing, self.state.weights,
+            tensors = {**plan.constants, **dict(capture._named_tensors(self.model))}
+            bound = _C.BoundPlan(plan.compilation.plan, tensors, self.state.weights,
                                  self.options.freeze)  # fmt: skip
         except FusionError:
             raise
         except Exception as error:
             return self._failed(error)
         self.eager_reason = ""
-        return Call(bound, recording)
+        return Call(bound, recording, _result_kind(recording))
 
     def _failed(self, error: Exception) -> Call:
         message = f"compiling failed: {error}"
@@ -221,11 +227,12 @@ class Engine:
             ) from error
         warnings.warn(f"pfcn: the model runs in eager: {message}", stacklevel=2)
         self.eager_reason = message
-        return Call(reason=message)
+        return Call()
 
     def _record(self, args: tuple, kwargs: dict) -> capture.Capture:
         started = time.perf_counter()
         recording = capture.record(self.model, args, kwargs)
+        recording.inputs = list(map(_without_data, recording.inputs))
         self.record_seconds = time.perf_counter() - started
         return recording
 
@@ -241,7 +248,7 @@ class Engine:
             ):
                 return self.plans[general.tape_key, layout]
         for earlier in self.recordings:
-            joined = capture.unify(earlier, recording)
+            joined = capture.unify(recording, earlier)
             if joined is None or tuple(map(_order, earlier.out_strides)) != layout:
                 continue
             if not capture.matches(joined, recording):
@@ -264,7 +271,12 @@ class Engine:
         )
         phases = {"record": self.record_seconds, "import": imported - started}
         phases.update(compilation.seconds)
-        plan = Plan(compilation, recording, sum(phases.values()), phases)
+        own = {name for name, _ in capture._named_tensors(self.model)}
+        constants = {name: t for name, t in model.tensors.items() if name not in own}
+        plan = Plan(compilation, recording, constants, sum(phases.values()), phases)
+        # A plan outlives the parameters that it was made with.
+        recording.tape.release_leaves()
+        vars(recording).pop("model", None)
         self.plans[recording.tape_key, layout] = plan
         if len(self.plans) > _MAX_PLANS:
             self._forget_plan()
@@ -284,6 +296,7 @@ class Engine:
 
     def report(self) -> Report:
         report = Report(eager=self.eager_reason, plans=len(self.plans))
+        report.tracked_calls = self.tracked_calls
         report.copies = [
             f"{count} parameters: {reason}" for count, reason in self.state.weights.stacks if reason
         ]
@@ -297,6 +310,13 @@ class Engine:
         report.compile_seconds = self.latest.seconds
         report.phase_seconds = dict(self.latest.phases)
         return report
+
+
+def _without_data(tensor: torch.Tensor) -> torch.Tensor:
+    """Shape, strides and dtype of an input; its data are the caller's to free."""
+    return torch.empty_strided(
+        tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta", requires_grad=False
+    )
 
 
 def _describe(tensor: torch.Tensor) -> tuple:

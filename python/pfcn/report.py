@@ -40,6 +40,7 @@ class Report:
     eager: why the model runs in eager, or ""
     copies: why parameters are copied for each call instead of living in one place, one line each
     plans: how many plans there are, one per recording that differs
+    tracked_calls: calls that ran in eager because autograd had to follow them
     """
 
     groups: list[Group] = field(default_factory=list)
@@ -51,6 +52,7 @@ class Report:
     eager: str = ""
     copies: list[str] = field(default_factory=list)
     plans: int = 0
+    tracked_calls: int = 0
 
     def to_dict(self) -> dict:
         """Of lists, dicts, strings and numbers only."""
@@ -62,6 +64,13 @@ class Report:
         lines = [self._headline()]
         if self.eager:
             lines.append(_indented("in eager: " + self.eager))
+        if self.tracked_calls:
+            lines.append(
+                _indented(
+                    f"{self.tracked_calls} calls ran in eager, as autograd had to follow them;"
+                    " for inference, call under torch.no_grad()"
+                )
+            )
         if self.groups:
             lines += _table(
                 ["group", "instances", "ops", "runs as"], [_group_row(g) for g in self.groups]

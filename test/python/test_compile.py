@@ -319,6 +319,8 @@ def test_training_goes_through_autograd():
     for module in (fast, reference):
         module.train()
         module(x).square().sum().backward()
+    assert fast.report.tracked_calls == 1
+    assert "no_grad" in str(fast.report)
     for mine, theirs in zip(fast.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad)
 
@@ -440,6 +442,20 @@ def test_hooks_run(fused, where):
         before = hits(fast)
         fast(x)
         assert hits(fast) == before + 1  # back on the short way
+
+
+def test_hooks_from_before_are_in_no_plan():
+    model = models.make(models.Slices(4))
+    x = torch.randn(2, 20)
+    handle = model.models[1].register_forward_hook(lambda module, args, result: result + 1)
+    fast = pfcn.compile(model, (x,))
+    assert "hooks" in fast.report.eager
+    with torch.no_grad():
+        torch.testing.assert_close(fast(x), model(x))
+        handle.remove()
+        for _ in range(2):
+            torch.testing.assert_close(fast(x), model(x))
+    assert fast.report.eager == ""
 
 
 class Refused(nn.Module):

@@ -160,6 +160,63 @@ def test_layout_changed_in_the_same_storage(change):
             case.weight.untyped_storage().resize_(0)
 
 
+class Gated(models.Slices):
+    """With parameters that are in no group: these are read where they are."""
+
+    def __init__(self, n):
+        super().__init__(n)
+        self.gate = nn.Linear(5 * n, 3 * n)
+        self.register_buffer("scale", torch.ones(3 * n))
+
+    def forward(self, x):
+        return super().forward(x) * torch.sigmoid(self.gate(x)) * self.scale
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_parameters_outside_of_groups(freeze):
+    model = models.make(Gated(6))
+    x = torch.randn(4, 30)
+    fast = pfcn.compile(model, (x,), freeze=freeze)
+    with torch.no_grad():
+        frozen = model(x)
+
+        def check():
+            for _ in range(2):
+                torch.testing.assert_close(fast(x), frozen if freeze else model(x))
+
+        check()
+        model.scale.mul_(2)
+        check()
+        model.scale = torch.rand(18)
+        check()
+        model.gate.weight.data = torch.randn(18, 30)
+        check()
+        model.gate.weight.data = torch.randn(30, 18).t()
+        check()
+        model.gate.weight.data = torch.randn(1, 30).expand(18, 30)
+        check()
+        model.gate.weight = nn.Parameter(torch.randn(18, 30))
+        check()
+        model.gate.bias = None
+        check()
+
+
+def test_single_parameter_of_another_dtype():
+    model = models.make(Gated(6))
+    x = torch.randn(4, 30)
+    fast = pfcn.compile(model, (x,))
+    with torch.no_grad():
+        fast(x), fast(x)
+        model.scale.data = model.scale.data.double()
+        for _ in range(2):
+            result = fast(x)
+            assert result.dtype == torch.float64
+            torch.testing.assert_close(result, model(x), rtol=1e-5, atol=1e-6)
+        model.gate.weight.data = model.gate.weight.data.double()
+        with pytest.raises(RuntimeError, match="dtype"):
+            fast(x)
+
+
 class _Square(nn.Module):
     def __init__(self, layers):
         super().__init__()
@@ -394,6 +451,14 @@ def test_groups_that_share_parameters():
             model.layers[4].weight.add_(1)
             torch.testing.assert_close(fast(x), model(x))
             model.layers[4].weight.data = torch.randn(3, 3)
+
+
+def test_plans_do_not_keep_replaced_parameters(case):
+    gone = weakref.ref(case.weight)
+    case.model.models[3][0].weight = nn.Parameter(torch.randn(4, 5))
+    case.check()
+    gc.collect()
+    assert gone() is None
 
 
 def test_freeze_keeps_what_it_saw():

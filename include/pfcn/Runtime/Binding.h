@@ -42,7 +42,8 @@ public:
   BoundPlan(std::shared_ptr<const Plan> plan, const NamedTensors &tensors, Weights &weights, bool freeze);
 
   const Plan &getPlan() const { return *plan; }
-  bool accepts(TensorRange inputs) const;
+  /// Whether the parameters that are no part of a stack still have the types that the plan was made for.
+  bool isCurrent() const;
   /// Whether autograd would follow this plan, were it eager.
   bool requiresGrad(TensorRange inputs) const;
   /// The weights for one run; to be called where no other thread changes them.
@@ -53,6 +54,8 @@ private:
   struct Source {
     std::shared_ptr<Stack> stack;
     at::Tensor tensor;
+    /// Of a live tensor, which `p.data = …` can change; null for a snapshot.
+    const TensorSpec *spec = nullptr;
   };
 
   std::shared_ptr<const Plan> plan;
