@@ -108,9 +108,9 @@ class Report:
     def __str__(self) -> str:
         return (
             f"{self.kernel} on sm_{self.chip.capability} ({self.chip.product}): "
-            f"{self.registers} registers, {self.shared} B shared, {self.blocks} blocks "
-            f"a multiprocessor ({self.limit}), {self.occupancy:.0%} occupancy, "
-            f"{self.waves:.2f} waves, no faster than {self.bound_us:.2f} us (bytes {self.memory_us:.2f}, sectors "
+            f"{self.registers} registers, {self.shared} B shared, {self.blocks} blocks a "
+            f"multiprocessor ({self.limit}), {self.occupancy:.0%} occupancy, {self.waves:.2f} "
+            f"waves; no faster than {self.bound_us:.2f} us (bytes {self.memory_us:.2f}, sectors "
             f"{self.sectors_us:.2f}, instructions {self.issue_us:.2f})"
         )
 
