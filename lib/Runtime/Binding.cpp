@@ -74,6 +74,7 @@ BoundPlan::BoundPlan(std::shared_ptr<const Plan> bound, const NamedTensors &tens
     : plan(std::move(bound)) {
   for (const Leaf &leaf : plan->getLeaves()) {
     std::vector<at::Tensor> members;
+    members.reserve(leaf.paths.size());
     TensorSpec spec = getMemberSpec(leaf);
     for (const std::string &path : leaf.paths)
       members.push_back(find(tensors, path, spec));

@@ -188,7 +188,7 @@ void Launch::run(TensorRange tensors) const {
       pointers.push_back(arguments.words.data() + start);
     packed.append({&begin, &end});
     for (void *&pointer : pointers)
-      packed.push_back(&pointer);
+      packed.push_back(static_cast<void *>(&pointer));
     kernel(packed.data());
   });
   for (auto &[i, all] : scattered)

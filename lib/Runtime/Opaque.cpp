@@ -141,6 +141,7 @@ Evaluator makeOpaqueEvaluator(OpaqueOp op) {
   TORCH_CHECK(given.size() == schema.arguments().size(), "pfcn: ", callee, " takes ", schema.arguments().size(),
               " arguments, and ", describe(op), " has ", given.size());
   std::vector<Argument> arguments;
+  arguments.reserve(given.size());
   for (size_t i = 0; i < given.size(); ++i)
     arguments.push_back(makeArgument(given[i], schema.arguments()[i], callee));
   return [handle, arguments, callee, count = op->getNumResults()](TensorRange operands) -> TensorVector {

@@ -26,7 +26,7 @@ static PyObject *callDispatcher(PyObject *capsule, PyObject *const *args, Py_ssi
 }
 
 static py::object makeCallable(const std::shared_ptr<Dispatcher> &dispatcher) {
-  static PyMethodDef method = {"dispatch", reinterpret_cast<PyCFunction>(reinterpret_cast<void *>(&callDispatcher)),
+  static PyMethodDef method = {"dispatch", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&callDispatcher)),
                                METH_FASTCALL, "Runs the plan that fits, or returns NotImplemented."};
   auto *owner = new std::shared_ptr<Dispatcher>(dispatcher);
   auto capsule = py::reinterpret_steal<py::object>(PyCapsule_New(owner, nullptr, [](PyObject *object) {

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import gc
 import itertools
+import random
 import weakref
 
 import models
@@ -484,6 +485,68 @@ def test_homes_end_with_their_users():
     gc.collect()
     assert torch.equal(weight, kept)  # its slot is its own
     assert result is not None
+
+
+def _change(pick: random.Random, model: models.Slices, held: list[torch.Tensor]) -> None:
+    """One thing that people do to a model; `held` is what they keep aside."""
+    networks = list(model.models)
+    network = pick.choice(networks)
+    layer = network[pick.choice([0, 2])]
+    weight = layer.weight
+
+    def point_back():
+        if held:
+            backup = held.pop(pick.randrange(len(held)))
+            for other in (each[i] for each in networks for i in (0, 2)):
+                if other.weight.shape == backup.shape and pick.random() < 0.3:
+                    other.weight.data = backup
+
+    def replace_network():
+        fresh = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
+        model.models[pick.randrange(len(networks))] = models.make(fresh, pick.randrange(99))
+
+    def swap():
+        one, other = pick.sample(networks, 2)
+        one[0], other[0] = other[0], one[0]
+
+    def load():
+        new = {name: torch.randn_like(p) for name, p in model.named_parameters()}
+        model.load_state_dict(new, assign=pick.random() < 0.5)
+
+    actions = [
+        lambda: weight.add_(torch.randn_like(weight)),
+        lambda: held.append(weight.data),
+        lambda: [backup.add_(1) for backup in held],
+        lambda: held.clear(),
+        lambda: setattr(weight, "data", torch.randn_like(weight)),
+        lambda: setattr(weight, "data", weight.data.clone()),
+        lambda: setattr(weight, "data", weight.data.t().contiguous().t()),
+        lambda: setattr(layer, "weight", nn.Parameter(torch.randn_like(weight))),
+        point_back, replace_network, swap, load,
+    ]  # fmt: skip
+    pick.choice(actions)()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_changes(seed):
+    """The same changes to a compiled model and to another: the same results, the same backups."""
+    runs = []
+    for is_compiled in (True, False):
+        pick = random.Random(seed)
+        torch.manual_seed(seed)
+        model, x, held = models.make(models.Slices(6)), torch.randn(2, 30), []
+        forms = [pfcn.compile(model, (x,)) for _ in range(2)] if is_compiled else [model, model]
+        log = []
+        with torch.no_grad():
+            for _ in range(30):
+                _change(pick, model, held)
+                log.append(forms[pick.random() < 0.3](x))
+                log.append(torch.stack([backup.sum() for backup in held] or [torch.zeros(())]))
+        runs.append(log)
+    for step, (mine, theirs) in enumerate(zip(*runs, strict=True)):
+        torch.testing.assert_close(
+            mine, theirs, msg=lambda text, step=step: f"seed {seed}, step {step // 2}: {text}"
+        )
 
 
 @pytest.mark.parametrize(("count", "lanes"), [(16, 16), (17, 16), (40, 16), (9, 8), (5, 4)])
