@@ -183,8 +183,9 @@ void pfcn::bindImport(py::module_ &module) {
             return calls;
           },
           "(operator, place) of each call.")
-      .def("release_leaves", [](Tape &tape) { tape.leaves.clear(); },
-           "Lets go of the parameters, once the tape is built.")
+      .def(
+          "release_leaves", [](Tape &tape) { tape.leaves.clear(); },
+          "Lets go of the parameters, once the tape is built.")
       .def("build", &buildModel, "The tape in the pfcn dialect.");
   module.def("unify", [](const Tape &a, const Tape &b) -> std::shared_ptr<Tape> {
     std::optional<Tape> joined = unify(a, b);
