@@ -74,9 +74,14 @@ void CpuKernel::createFunction() {
   // The sizes of what is walked outside of the ops, from whichever argument has them.
   outerSizes[schedule.instanceClass] = builder.constant(count);
   auto collectSizes = [&](Value argument, Value bodyValue) {
+    int64_t tensor = cast<BlockArgument>(argument).getArgNumber() - 2;
     for (int64_t dim = 0; dim < cast<RankedTensorType>(bodyValue.getType()).getRank(); ++dim) {
       int cls = dims.getClass(bodyValue, dim);
-      if (!schedule.isOuter(cls) || outerSizes.count(cls))
+      if (!schedule.isOuter(cls))
+        continue;
+      if (cast<MemRefType>(argument.getType()).isDynamicDim(dim))
+        dynamicSizes[cls].append({tensor, dim});
+      if (outerSizes.count(cls))
         continue;
       int64_t size = dims.getSize(cls);
       if (ShapedType::isDynamic(size))
@@ -124,6 +129,14 @@ Buffer CpuKernel::viewArgument(Value argument, Value bodyValue, int64_t packed) 
       buffer.perLane = schedule.lanes == 1 || isConstantIntValue(stride, 1);
   }
   return buffer;
+}
+
+ArrayAttr CpuKernel::getEqualSizes() {
+  SmallVector<Attribute> groups;
+  for (int cls : schedule.outerClasses)
+    if (auto it = dynamicSizes.find(cls); it != dynamicSizes.end() && it->second.size() > 2)
+      groups.push_back(builder.getDenseI64ArrayAttr(it->second));
+  return builder.getArrayAttr(groups);
 }
 
 void CpuKernel::setInsertionPointToScratch() { builder.setInsertionPointToStart(&function.front()); }

@@ -62,6 +62,8 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
                                    kernel.getInits(), kernel.getInputAccesses(), kernel.getInitAccesses());
     if (llvm::any_of(emitter.getPackedLanes(), [](int64_t lanes) { return lanes != 0; }))
       launch->setAttr("pfcn.packed", builder.getDenseI64ArrayAttr(emitter.getPackedLanes()));
+    if (ArrayAttr equal = emitter.getEqualSizes(); !equal.empty())
+      launch->setAttr("pfcn.equal_sizes", equal);
     kernel->replaceAllUsesWith(launch);
     kernel.erase();
     return success();

@@ -83,7 +83,7 @@ void Access::store(const at::Tensor &whole, const at::Tensor &all) const {
 static LaunchOperand makeOperand(mlir::pfcn::AccessAttr access, int64_t count, mlir::Type type) {
   auto memref = mlir::dyn_cast<mlir::MemRefType>(type);
   TORCH_CHECK(memref, "pfcn: a kernel has an argument that is no memref");
-  LaunchOperand operand{Access(access, count), {}, 0};
+  LaunchOperand operand{Access(access, count), memref.getShape().vec(), {}, 0};
   llvm::SmallVector<int64_t> strides;
   TORCH_CHECK(llvm::succeeded(memref.getStridesAndOffset(strides, operand.offset)),
               "pfcn: a kernel has an argument that is not strided");
@@ -106,6 +106,9 @@ Launch::Launch(mlir::pfcn::LaunchOp op, mlir::FunctionType type, Kernel kernel)
           isPacked ? mlir::pfcn::AccessAttr::getShared(op.getContext()) : mlir::cast<mlir::pfcn::AccessAttr>(access);
       operands.push_back(makeOperand(seen, op.getCount(), type.getInput(next++)));
     }
+  if (auto equal = op->getAttrOfType<mlir::ArrayAttr>("pfcn.equal_sizes"))
+    for (mlir::Attribute group : equal)
+      equalSizes.push_back(mlir::cast<mlir::DenseI64ArrayAttr>(group).asArrayRef().vec());
 }
 
 namespace {
@@ -117,9 +120,19 @@ struct Arguments {
   /// Copies that live as long as the call.
   llvm::SmallVector<at::Tensor, 2> copies;
   int64_t bytes = 0;
+
+  int64_t getSize(int64_t operand, int64_t dim) const { return words[starts[operand] + 3 + dim]; }
 };
 
 } // namespace
+
+/// A kernel trusts its caller with the sizes: whatever they are, they are checked here.
+static void checkSizes(const LaunchOperand &operand, llvm::ArrayRef<int64_t> sizes, const at::Tensor &whole) {
+  bool same = sizes.size() == operand.sizes.size();
+  for (size_t i = 0; same && i < sizes.size(); ++i)
+    same = mlir::ShapedType::isDynamic(operand.sizes[i]) || operand.sizes[i] == sizes[i];
+  TORCH_CHECK_VALUE(same, "pfcn: a tensor of shape ", whole.sizes(), " is not of the shape that its kernel was compiled for");
+}
 
 /// Whether a kernel that was compiled for these strides can read the view. The stride of a
 /// dimension of size 1 is never used.
@@ -137,6 +150,7 @@ static bool fits(const LaunchOperand &operand, llvm::ArrayRef<int64_t> sizes, ll
 static bool append(Arguments &arguments, const LaunchOperand &operand, const at::Tensor &whole) {
   llvm::SmallVector<int64_t, 8> sizes, strides;
   describeView(operand.access, whole, sizes, strides);
+  checkSizes(operand, sizes, whole);
   int64_t offset = operand.access.isShared ? 0 : operand.access.offset * whole.stride(operand.access.dim);
   if (!fits(operand, sizes, strides, offset))
     return false;
@@ -154,9 +168,9 @@ static bool append(Arguments &arguments, const LaunchOperand &operand, const at:
 
 /// An input as the kernel can read it: in place, or copied to the layout it was compiled for.
 static void appendInput(Arguments &arguments, const LaunchOperand &operand, const at::Tensor &whole) {
-  if (operand.access.isView() && append(arguments, operand, whole))
+  if (operand.access.isAffine() && append(arguments, operand, whole))
     return;
-  bool gather = !operand.access.isView();
+  bool gather = !operand.access.isAffine();
   at::Tensor copy = gather ? operand.access.getAll(whole).contiguous() : whole.contiguous();
   LaunchOperand plain = operand;
   if (gather)
@@ -172,7 +186,7 @@ void Launch::run(TensorRange tensors) const {
   for (size_t i = 0; i < inputCount; ++i)
     appendInput(arguments, operands[i], tensors[i]);
   for (size_t i = inputCount; i < operands.size(); ++i) {
-    if (operands[i].access.isView()) {
+    if (operands[i].access.isAffine()) {
       TORCH_CHECK(append(arguments, operands[i], tensors[i]), "pfcn: a kernel cannot write its destination in place");
       continue;
     }
@@ -182,6 +196,11 @@ void Launch::run(TensorRange tensors) const {
     TORCH_CHECK(append(arguments, plain, all), "pfcn: a kernel cannot write its destination");
     scattered.push_back({i, all});
   }
+  for (const std::vector<int64_t> &group : equalSizes)
+    for (size_t i = 2; i < group.size(); i += 2)
+      TORCH_CHECK_VALUE(arguments.getSize(group[i], group[i + 1]) == arguments.getSize(group[0], group[1]),
+                        "pfcn: two inputs of a kernel have ", arguments.getSize(group[0], group[1]), " and ",
+                        arguments.getSize(group[i], group[i + 1]), " elements in a dimension that they share");
   runTiles(tiles, arguments.bytes, [&](int64_t begin, int64_t end) {
     llvm::SmallVector<void *, 24> pointers, packed;
     for (size_t start : arguments.starts)

@@ -27,6 +27,9 @@ public:
   func::FuncOp getFunction() { return function; }
   /// Per input, the lanes in which it is expected to be packed, 0 for torch's own layout.
   ArrayRef<int64_t> getPackedLanes() const { return packedLanes; }
+  /// Dynamic sizes that the kernel takes to be equal, which its caller has to check: [tensor, dimension] pairs in
+  /// a row, tensors counted over inputs and destinations.
+  ArrayAttr getEqualSizes();
 
 private:
   void createFunction() override;
@@ -41,6 +44,7 @@ private:
   SimdBuilder simd;
   func::FuncOp function;
   SmallVector<int64_t> packedLanes;
+  DenseMap<int, SmallVector<int64_t>> dynamicSizes;
 };
 
 } // namespace mlir::pfcn

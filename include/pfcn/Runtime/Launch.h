@@ -22,6 +22,8 @@ struct Access {
   /// Whether all instances are one strided view. Tables of starts and descending
   /// starts, which torch has no view for, are gathered and scattered instead.
   bool isView() const { return isShared || (table.empty() && stride >= 0); }
+  /// Whether a kernel can walk it: descending starts are one more stride to it.
+  bool isAffine() const { return isShared || table.empty(); }
   int64_t getStart(int64_t instance) const { return table.empty() ? offset + instance * stride : table[instance]; }
 
   /// What one instance sees.
@@ -42,7 +44,7 @@ struct Access {
 struct LaunchOperand {
   Access access;
   /// Of the kernel's memref type; `ShapedType::kDynamic` where it takes any.
-  std::vector<int64_t> strides;
+  std::vector<int64_t> sizes, strides;
   int64_t offset;
 };
 
@@ -59,6 +61,8 @@ private:
   int64_t tiles;
   size_t inputCount;
   std::vector<LaunchOperand> operands;
+  /// Dynamic sizes that the kernel takes to be equal: [operand, dimension] pairs in a row.
+  std::vector<std::vector<int64_t>> equalSizes;
 };
 
 } // namespace pfcn::runtime
