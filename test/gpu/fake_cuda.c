@@ -25,8 +25,9 @@
 #define MAX_DEVICES 8
 #define MAX_PARAMS 1024
 
-enum Kind { MODULE, FUNCTION, STREAM, EVENT, GRAPH, EXEC, CONTEXT };
-static const char *kindNames[] = {"module", "function", "stream", "event", "graph", "graph exec", "context"};
+enum Kind { MODULE, FUNCTION, STREAM, EVENT, GRAPH, EXEC, CONTEXT, PINNED };
+static const char *kindNames[] = {"module", "function",   "stream",  "event",
+                                  "graph",  "graph exec", "context", "pinned memory"};
 
 struct Op { // one piece of queued work
   enum { LAUNCH, COPY, FILL, FREE, WAIT, RECORD } kind;
@@ -61,6 +62,8 @@ struct Handle {
   double milliseconds;
   // CONTEXT
   int retained;
+  // PINNED
+  void *to;
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -976,6 +979,43 @@ CUresult CUDAAPI cuMemGetInfo(size_t *available, size_t *total) {
   FINISH("%s", "");
 }
 
+// Page-locked host memory is the caller's to use at once, and the caller's to free.
+static CUresult pin(void **pointer, size_t size) {
+  if (!size || !(*pointer = aligned_alloc(4096, (size + 4095) / 4096 * 4096)))
+    return CUDA_ERROR_INVALID_VALUE;
+  make(PINNED)->to = *pointer;
+  return CUDA_SUCCESS;
+}
+
+CUresult CUDAAPI cuMemHostAlloc(void **pointer, size_t size, unsigned flags) {
+  START("cuMemHostAlloc", true);
+  NEED(pointer);
+  if (!r && !(r = forbidInCapture()))
+    r = pin(pointer, size);
+  FINISH("\"bytes\": %zu, \"flags\": %u", size, flags);
+}
+
+CUresult CUDAAPI cuMemAllocHost(void **pointer, size_t size) {
+  START("cuMemAllocHost_v2", true);
+  NEED(pointer);
+  if (!r && !(r = forbidInCapture()))
+    r = pin(pointer, size);
+  FINISH("\"bytes\": %zu", size);
+}
+
+CUresult CUDAAPI cuMemFreeHost(void *pointer) {
+  START("cuMemFreeHost", true);
+  if (!r && !(r = drainAll(current()->device, false))) {
+    r = CUDA_ERROR_INVALID_VALUE;
+    for (struct Handle *h = handles; h && r; h = h->next)
+      if (h->kind == PINNED && h->alive && h->to == pointer) {
+        free(pointer);
+        h->alive = false, r = CUDA_SUCCESS;
+      }
+  }
+  FINISH("%s", "");
+}
+
 // A synchronous copy is one on the legacy stream, followed by a wait for it.
 static CUresult copySync(struct Op op) {
   CUresult r = forbidInCapture();
@@ -1035,6 +1075,11 @@ CUresult CUDAAPI cuStreamCreate(CUstream *stream, unsigned flags) {
     *stream = (CUstream)s;
   }
   FINISH("\"flags\": %u", flags);
+}
+
+CUresult CUDAAPI cuStreamCreateWithPriority(CUstream *stream, unsigned flags, int priority) {
+  (void)priority;
+  return cuStreamCreate(stream, flags);
 }
 
 CUresult CUDAAPI cuStreamDestroy(CUstream stream) {

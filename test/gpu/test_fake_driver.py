@@ -392,6 +392,21 @@ def test_memory_runs_out(script):
     )
 
 
+def test_pinned_memory(script):
+    driver = script(
+        """
+        f, x, y = ready()
+        kept, freed = new("cuMemHostAlloc", c_size_t(128), 0), new("cuMemAllocHost_v2", c_size_t(8))
+        launch(f, [x, y, c_int(32)])
+        cu("cuMemcpyDtoH_v2", kept, y, c_size_t(128))
+        assert ctypes.cast(kept, ctypes.POINTER(ctypes.c_float))[31] == 3.0
+        cu("cuMemFreeHost", freed)
+        cu("cuMemFreeHost", freed, expect=1)
+        """
+    )
+    assert driver.leaks().count("pinned memory") == 1
+
+
 def test_names_and_attributes(script):
     script(
         """

@@ -6,10 +6,12 @@ Sectors are bounded only where everything that moves is read once: at batch 1.
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 
 import launches
 import mutate
+import occupancy
 import pytest
 import toolchain
 import torch
@@ -53,7 +55,7 @@ def tanh_network():
 
 # name: (instances, network, width, shared input, batch, dtype)
 MODELS = {
-    "seed": (100, seed_network, 20, False, 1, torch.float32),
+    "seed": (1000, seed_network, 20, False, 1, torch.float32),
     "seed_batch": (33, seed_network, 20, False, 5, torch.float32),
     "seed_f64": (33, seed_network, 20, False, 2, torch.float64),
     "seed_f16": (40, seed_network, 20, False, 1, torch.float16),
@@ -130,6 +132,21 @@ def test_every_chip_takes_the_kernels(name):
         for kernel in done.kernels.values():
             assert kernel.spill_loads == kernel.spill_stores == kernel.stack == 0, kernel
             assert kernel.registers <= REGISTERS.get(name, 128), kernel
+
+
+def test_the_seed_models_machine_code():
+    """128-bit loads, no local memory, and a bound that is memory's."""
+    made = generated("seed", "sm_90")
+    (launch,) = made.launches
+    (stats,) = launches.run(made, tensors("seed"), "together")
+    done = toolchain.assemble(made.ptx, "sm_90")
+    code = toolchain.sass(done.cubin)[launch["kernel"]]
+    assert any("LDG.E.128" in i for i in code)
+    assert not any(i.split()[0].startswith(("LDL", "STL")) for i in code)
+    kernel = done.kernels[launch["kernel"]]
+    grid, block = math.prod(launch["grid"]), math.prod(launch["block"])
+    report = occupancy.report(kernel, stats, "sm_90", grid, block)
+    assert report.blocks >= 1 and report.memory_us == report.bound_us
 
 
 MUTATIONS = ("drop_barrier", "misalign_vector", "drop_store", "shift_shared", "wrong_width")
