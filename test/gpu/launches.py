@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -92,9 +93,14 @@ class Tensors:
         return torch.from_numpy(raw).view(result.dtype).reshape(result.shape)
 
 
+@lru_cache(maxsize=16)
+def parsed(ptx: str) -> Program:
+    return Program(ptx)
+
+
 def run(generated: Generated, tensors: Tensors, order: str = "forward") -> list[Stats]:
     """Runs all launches; `tensors.read_result()` is then the result."""
-    program, stats = Program(generated.ptx), []
+    program, stats = parsed(generated.ptx), []
     for launch in generated.launches:
         buffers = [a for a in launch["args"] if a["kind"] == "buffer"]
         ranks = {a["name"]: len(a["shape"]) for a in buffers}

@@ -68,6 +68,11 @@ REGISTERS = {"ensemble": 184}  # the ceiling; 128 for the others
 ONE_BATCH = [name for name, m in MODELS.items() if m[4] == 1]
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
 @functools.cache
 def prepared(name: str):
     """(model, inputs, MLIR), seeded."""
@@ -150,7 +155,7 @@ def test_the_seed_models_machine_code():
 
 
 MUTATIONS = ("drop_barrier", "misalign_vector", "drop_store", "shift_shared", "wrong_width")
-SITES = 8  # of each, spread over the kernel
+SITES = 6  # of each, spread over the kernel
 
 
 @pytest.mark.parametrize("operator", MUTATIONS)

@@ -50,6 +50,12 @@ class Shadow:
         return np.where(other_block, 3, np.where(race, np.where(same_warp, 1, 2), 0))
 
     @classmethod
+    def check(cls, old, new):
+        """conflict, quickly where nothing happened before."""
+        quiet = (old == cls.NONE) | (old == new)
+        return np.zeros(len(old), I64) if quiet.all() else cls.conflict(old, new)
+
+    @classmethod
     def merge(cls, old, new):
         """The readers `old` with one more (or with another such set)."""
         newer = (old == cls.NONE) | ((old >> 24) < (new >> 24))
@@ -65,8 +71,13 @@ class Shadow:
         return np.where(new == cls.ALL, cls.ALL, np.where(other_block, cls.ALL, merged))
 
     def read(self, at, me):
-        conflict = self.conflict(self.writer[at], me)
-        new = self.merge(self.reader[at], me)
+        conflict = self.check(self.writer[at], me)
+        old = self.reader[at]
+        fresh = (old != me) & (old != self.ALL)  # else there is nothing to add
+        if not fresh.any():
+            return conflict
+        at = at[fresh]
+        new = self.merge(old[fresh], me[fresh])
         self.reader[at] = new
         while True:  # several lanes of this instruction may have read one granule
             got = self.reader[at]
@@ -77,12 +88,10 @@ class Shadow:
             self.reader[at[changed]] = merged[changed]
 
     def write(self, at, me):
-        conflict = np.maximum(
-            self.conflict(self.writer[at], me), self.conflict(self.reader[at], me)
-        )
+        conflict = np.maximum(self.check(self.writer[at], me), self.check(self.reader[at], me))
         self.writer[at] = me
         # Of several lanes that wrote one granule in this instruction one won: the others see it.
-        return np.maximum(conflict, self.conflict(self.writer[at], me))
+        return np.maximum(conflict, self.check(self.writer[at], me))
 
 
 RACE = {1: "within a warp", 2: "between warps", 3: "between blocks"}
