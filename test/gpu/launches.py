@@ -7,6 +7,7 @@ parameters), `result0`, and `<name>.sizeK` or `.strideK` where only the caller k
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import toolchain
 import torch
 from ptx import Memory, Program, Stats
 
@@ -23,7 +25,8 @@ PFCN_OPT = ROOT / "build" / "bin" / "pfcn-opt"
 
 def emit(mlir: str, what: str, chip: str) -> str:
     command = [PFCN_OPT, "-", "--pfcn-pipeline-nvvm", f"--emit={what}", f"--chip={chip}"]
-    done = subprocess.run(command, input=mlir, text=True, capture_output=True)
+    env = os.environ | {"CUDA_ROOT": str(toolchain.root())}  # f64 math is libdevice's
+    done = subprocess.run(command, input=mlir, text=True, capture_output=True, env=env)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

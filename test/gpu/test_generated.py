@@ -61,10 +61,13 @@ MODELS = {
     "seed_f16": (40, seed_network, 20, False, 1, torch.float16),
     "seed_bf16": (40, seed_network, 20, False, 3, torch.bfloat16),
     "ensemble": (6, ensemble_member, 12, True, 16, torch.float32),
+    "ensemble_bf16": (6, ensemble_member, 12, True, 8, torch.bfloat16),
+    "layer_norm_f16": (9, normalised, 12, False, 3, torch.float16),
+    "softmax_f64": (9, tanh_network, 7, False, 4, torch.float64),
     "layer_norm": (9, normalised, 12, False, 3, torch.float32),
     "softmax": (9, tanh_network, 7, False, 4, torch.float32),
 }
-REGISTERS = {"ensemble": 184}  # the ceiling; 128 for the others
+REGISTERS = {"ensemble": 184, "ensemble_bf16": 255}  # the ceiling; 128 for the others
 ONE_BATCH = [name for name, m in MODELS.items() if m[4] == 1]
 
 

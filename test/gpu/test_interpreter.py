@@ -300,6 +300,15 @@ def test_float_to_integer_clamps():
     assert got.tolist() == [2, 0, 3000000000, 0, 0, 2**32 - 1, 2147483520, 0]
 
 
+def test_gross_f64_reciprocal_has_an_upper_half_only():
+    x = np.array([3.0, -0.7, np.inf, 0.0, 1e-310])
+    with np.errstate(all="ignore"):
+        got = numerics.gross(lambda v: 1 / v)(x)
+    assert not (got.view(np.uint64) & np.uint64(0xFFFFFFFF)).any()
+    np.testing.assert_allclose(got[:2], 1 / x[:2], rtol=2**-19)
+    assert got[2:].tolist() == [0, np.inf, np.inf]
+
+
 def test_packed_half_precision():
     a, b = (np.random.default_rng(s).standard_normal(64).astype(np.float16) for s in (1, 2))
     x = np.stack([a.view(np.uint32), b.view(np.uint32)])

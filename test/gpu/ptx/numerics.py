@@ -118,6 +118,17 @@ def flush(x):
     return np.where(tiny, np.copysign(F32(0), x), x)
 
 
+def gross(f):
+    """rcp and rsqrt.approx.ftz.f64: upper 32 bits of the result for those of x."""
+    upper = U64(0xFFFFFFFF00000000)
+
+    def cut(x):
+        x = (np.ascontiguousarray(x).view(U64) & upper).view(F64)
+        return np.where(np.abs(x) < F64(2.0**-1022), np.copysign(F64(0), x), x)
+
+    return lambda x: cut(f(cut(x)))
+
+
 def saturate(x):
     """`.sat`: to [0, 1], NaN to +0."""
     return np.where(np.isnan(x), x.dtype.type(0), np.clip(x, 0, 1) + x.dtype.type(0))

@@ -170,10 +170,10 @@ def special_function(c, ins, mods):
     type_ = mods.type("f16", "bf16", "f16x2", "bf16x2", "f32", "f64")
     f = f32_of(UNARY[name])
     if type_ == "f64":
-        # rcp.approx.ftz.f64 and rsqrt.approx.f64 give 20 bits only: not what is computed here.
-        if mode != "rn":
+        if ftz != (mode == "approx") or (ftz and name not in ("rcp", "rsqrt")):
             mods.unsupported()
-        f = UNARY[name]
+        f = nx.gross(UNARY[name]) if mode == "approx" else UNARY[name]
+        ftz = False
     elif type_ != "f32":
         if name not in ("ex2", "tanh") or ftz != (name == "ex2" and type_.startswith("bf16")):
             mods.unsupported()
