@@ -417,6 +417,58 @@ TapeArgument Recorder::encode(const c10::Argument &formal, const IValue &value) 
   return argument;
 }
 
+/// A few operators, `relu` among them, have no Meta kernel outside of Python. They run on zeros of the same shapes,
+/// of which only the shapes are kept. False where that would take much memory, or depend on the data.
+static bool runOnZeros(const c10::OperatorHandle &op, at::ArrayRef<IValue> arguments, torch::jit::Stack &stack) {
+  constexpr size_t kMostBytes = size_t(256) << 20;
+  if (op.hasTag(at::Tag::dynamic_output_shape) || op.hasTag(at::Tag::data_dependent_output))
+    return false;
+  size_t bytes = 0;
+  auto materialize = [&](const at::Tensor &tensor) {
+    if (!tensor.defined() || !tensor.is_meta())
+      return tensor;
+    bytes += tensor.nbytes();
+    if (bytes > kMostBytes)
+      return tensor;
+    return at::empty_strided(tensor.sizes(), tensor.strides(), tensor.options().device(at::kCPU)).zero_();
+  };
+  size_t base = stack.size();
+  for (const IValue &argument : arguments) {
+    if (argument.isTensor()) {
+      stack.push_back(materialize(argument.toTensor()));
+    } else if (argument.isTensorList()) {
+      c10::List<at::Tensor> list;
+      for (const at::Tensor &tensor : argument.toTensorVector())
+        list.push_back(materialize(tensor));
+      stack.push_back(list);
+    } else if (argument.isDevice() && argument.toDevice().is_meta()) {
+      stack.push_back(at::Device(at::kCPU));
+    } else {
+      stack.push_back(argument);
+    }
+  }
+  if (bytes > kMostBytes) {
+    stack.resize(base);
+    return false;
+  }
+  op.callBoxed(&stack);
+  const c10::FunctionSchema &schema = op.schema();
+  for (size_t i = 0; i < schema.returns().size(); ++i) {
+    IValue &result = stack[base + i];
+    if (!result.isTensor() || !result.toTensor().defined())
+      continue;
+    const at::Tensor &tensor = result.toTensor();
+    IValue meta = at::empty_strided(tensor.sizes(), tensor.strides(), tensor.options().device(at::kMeta));
+    // An operator in place returns the tensor that it was given.
+    if (const c10::AliasInfo *alias = schema.returns()[i].alias_info())
+      for (size_t k = 0; k < arguments.size(); ++k)
+        if (const c10::AliasInfo *given = schema.arguments()[k].alias_info(); given && *given == *alias)
+          meta = arguments[k];
+    result = meta;
+  }
+  return true;
+}
+
 void Recorder::record(const c10::OperatorHandle &op, const Traits &traits, c10::DispatchKeySet next,
                       torch::jit::Stack &stack) {
   const c10::FunctionSchema &schema = *traits.schema;
@@ -429,7 +481,16 @@ void Recorder::record(const c10::OperatorHandle &op, const Traits &traits, c10::
     ++depth;
     auto leave = c10::make_scope_exit([&] { --depth; });
     nestedReadsData = nestedIsRandom = false;
-    op.redispatchBoxed(next, &stack);
+    if (!options.isAbstract)
+      return op.redispatchBoxed(next, &stack);
+    size_t base = stack.size() - count;
+    try {
+      op.redispatchBoxed(next, &stack);
+    } catch (const c10::NotImplementedError &) {
+      stack.resize(base);
+      if (!runOnZeros(op, arguments, stack))
+        throw;
+    }
   };
   if (!traits.returnsTensor && !traits.writes && (!readsTensor || isTypeQuery(traits.name)))
     return run();

@@ -41,6 +41,18 @@ class Unknown(nn.Module):
         return x.cumsum(1)
 
 
+class Activations(nn.Module):
+    """Operators that have no Meta kernel outside of Python."""
+
+    def forward(self, x):
+        return (
+            torch.relu(x),
+            nn.functional.hardswish(x),
+            nn.functional.logsigmoid(x),
+            x.add(1).relu_(),
+        )
+
+
 class Counter(nn.Module):
     """Writes to a buffer."""
 
