@@ -134,8 +134,8 @@ template <int Rank> static bool compareAll(const Watch &watch) {
   for (size_t i = 0; i < count; ++i) {
     const char *next = reinterpret_cast<const char *>(entries[std::min(i + kAhead, count - 1)].impl);
     __builtin_prefetch(next + 16);
-    __builtin_prefetch(next + 80);
-    __builtin_prefetch(next + 128);
+    __builtin_prefetch(next + 64);
+    __builtin_prefetch(next + 127);
     const Watch::Entry &entry = entries[i];
     const c10::impl::SizesAndStrides &layout = const_cast<c10::TensorImpl *>(entry.impl)->sizes_and_strides();
     if (entry.impl->unsafe_storage().unsafeGetStorageImpl() != entry.storage || layout.size() != rank)

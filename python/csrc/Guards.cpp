@@ -12,13 +12,11 @@ namespace pfcn {
 #if PY_VERSION_HEX < 0x030E0000
 static constexpr bool kHasVersions = true;
 C10_DIAGNOSTIC_PUSH_AND_IGNORED_IF_DEFINED("-Wdeprecated-declarations")
-static uint64_t getVersion(const py::dict &dict) {
-  return reinterpret_cast<PyDictObject *>(dict.ptr())->ma_version_tag;
-}
+static uint64_t getVersion(PyObject *dict) { return reinterpret_cast<PyDictObject *>(dict)->ma_version_tag; }
 C10_DIAGNOSTIC_POP()
 #else
 static constexpr bool kHasVersions = false;
-static uint64_t getVersion(const py::dict &) { return 0; }
+static uint64_t getVersion(PyObject *) { return 0; }
 #endif
 
 /// Whether both hold the very same objects under the same keys in the same order.
@@ -35,10 +33,16 @@ static bool holdSame(const py::dict &a, const py::dict &b) {
 
 static py::dict copy(const py::dict &dict) { return py::reinterpret_steal<py::dict>(PyDict_Copy(dict.ptr())); }
 
+void Guards::add(Guard guard) {
+  watched.push_back(guard.dict.ptr());
+  newest = std::max(newest, guard.version);
+  guards.push_back(std::move(guard));
+}
+
 Guards::Guards(const std::vector<py::dict> &dicts, const std::vector<py::object> &scripted) {
   guards.reserve(dicts.size());
   for (const py::dict &dict : dicts)
-    guards.push_back({dict, getVersion(dict), copy(dict)});
+    add({dict, getVersion(dict.ptr()), copy(dict)});
   for (const py::object &module : scripted) {
     std::optional<torch::jit::Module> script = torch::jit::as_module(module);
     TORCH_CHECK_TYPE(script, "pfcn: not a ScriptModule");
@@ -60,25 +64,28 @@ bool Guards::areSlotsSame() const {
                      [](const Slot &slot) { return slot.object->getSlot(slot.index).is(slot.value); });
 }
 
+/// A change gives a dictionary a count above all that there were, so one number is compared
+/// with, and nothing but the dictionaries themselves is read.
 bool Guards::areUnchanged() const {
   if (!kHasVersions)
     return !haveChanged();
   constexpr size_t kAhead = 16;
-  size_t count = guards.size();
+  size_t count = watched.size();
   bool same = true;
   for (size_t i = 0; i < count; ++i) {
     if (i + kAhead < count)
-      __builtin_prefetch(guards[i + kAhead].dict.ptr());
-    same &= getVersion(guards[i].dict) == guards[i].version;
+      __builtin_prefetch(watched[i + kAhead]);
+    same &= getVersion(watched[i]) <= newest;
   }
   return same && areSlotsSame();
 }
 
 void Guards::rearm() {
   for (Guard &guard : guards) {
-    if (kHasVersions && guard.version == getVersion(guard.dict))
+    if (kHasVersions && guard.version == getVersion(guard.dict.ptr()))
       continue;
-    guard.version = getVersion(guard.dict);
+    guard.version = getVersion(guard.dict.ptr());
+    newest = std::max(newest, guard.version);
     guard.copy = copy(guard.dict);
   }
   for (Slot &slot : slots)
@@ -87,7 +94,7 @@ void Guards::rearm() {
 
 bool Guards::haveChanged() const {
   for (const Guard &guard : guards)
-    if ((!kHasVersions || guard.version != getVersion(guard.dict)) && !holdSame(guard.dict, guard.copy))
+    if ((!kHasVersions || guard.version != getVersion(guard.dict.ptr())) && !holdSame(guard.dict, guard.copy))
       return true;
   return !areSlotsSame();
 }

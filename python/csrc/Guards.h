@@ -41,10 +41,14 @@ private:
     c10::IValue value;
   };
 
+  void add(Guard guard);
   void addScripted(const c10::intrusive_ptr<c10::ivalue::Object> &object);
   bool areSlotsSame() const;
 
   std::vector<Guard> guards;
+  /// The dictionaries of `guards`, and the largest of their versions.
+  std::vector<PyObject *> watched;
+  uint64_t newest = 0;
   std::vector<Slot> slots;
 };
 
