@@ -2,6 +2,8 @@
 
 #include "pfcn/JIT/JIT.h"
 
+#include "pfcn/JIT/DiskCache.h"
+
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
@@ -61,18 +63,42 @@ llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> pfcn::compileKernelsToObject
   return emitObject(**llvmModule, **machine);
 }
 
+static bool isKernel(mlir::func::FuncOp function) {
+  return function->hasAttr(mlir::LLVM::LLVMDialect::getEmitCWrapperAttrName());
+}
+
+/// The object file, from the cache where these kernels have been compiled for this processor before.
+static llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> getObject(mlir::ModuleOp module, const Target &target) {
+  auto machine = target.createTargetMachine();
+  if (!machine)
+    return machine.takeError();
+  llvm::SmallVector<mlir::Operation *> functions;
+  for (mlir::func::FuncOp function : module.getOps<mlir::func::FuncOp>())
+    if (isKernel(function))
+      functions.push_back(function);
+  std::string key = makeCacheKey("object", functions,
+                                 {(*machine)->getTargetTriple().str(), (*machine)->getTargetCPU().str(),
+                                  (*machine)->getTargetFeatureString().str()});
+  auto object = DiskCache::fromEnvironment().get(key, [&]() -> llvm::Expected<std::string> {
+    auto compiled = compileKernelsToObject(module, target);
+    if (!compiled)
+      return compiled.takeError();
+    return (*compiled)->getBuffer().str();
+  });
+  if (!object)
+    return object.takeError();
+  return llvm::MemoryBuffer::getMemBufferCopy(*object, "pfcn");
+}
+
 CompiledKernels::CompiledKernels() = default;
 CompiledKernels::~CompiledKernels() = default;
 
-llvm::Expected<std::shared_ptr<CompiledKernels>> CompiledKernels::compile(mlir::ModuleOp module,
-                                                                          const Target &target) {
+llvm::Expected<std::shared_ptr<CompiledKernels>> CompiledKernels::compile(mlir::ModuleOp module, const Target &target) {
   std::shared_ptr<CompiledKernels> kernels(new CompiledKernels());
-  bool hasKernels = llvm::any_of(module.getOps<mlir::func::FuncOp>(), [](mlir::func::FuncOp function) {
-    return function->hasAttr(mlir::LLVM::LLVMDialect::getEmitCWrapperAttrName());
-  });
+  bool hasKernels = llvm::any_of(module.getOps<mlir::func::FuncOp>(), isKernel);
   if (!hasKernels)
     return kernels;
-  auto object = compileKernelsToObject(module, target);
+  auto object = getObject(module, target);
   if (!object)
     return object.takeError();
   auto jit = llvm::orc::LLJITBuilder().create();
@@ -80,8 +106,8 @@ llvm::Expected<std::shared_ptr<CompiledKernels>> CompiledKernels::compile(mlir::
     return jit.takeError();
   kernels->jit = std::move(*jit);
   // Kernels call libm and memcpy, which this process has.
-  auto symbols = llvm::orc::DynamicLibrarySearchGenerator::GetForCurrentProcess(
-      kernels->jit->getDataLayout().getGlobalPrefix());
+  auto symbols =
+      llvm::orc::DynamicLibrarySearchGenerator::GetForCurrentProcess(kernels->jit->getDataLayout().getGlobalPrefix());
   if (!symbols)
     return symbols.takeError();
   kernels->jit->getMainJITDylib().addGenerator(std::move(*symbols));

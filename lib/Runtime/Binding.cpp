@@ -2,6 +2,8 @@
 
 #include "pfcn/Runtime/Binding.h"
 
+#include "pfcn/Runtime/Memory.h"
+
 #include <ATen/core/grad_mode.h>
 
 namespace pfcn::runtime {
@@ -44,13 +46,14 @@ bool Weights::settle() {
 //===----------------------------------------------------------------------------===//
 
 /// The tensor of that name, which must be what the plan was made for.
-static at::Tensor find(const NamedTensors &tensors, const std::string &path, const TensorSpec &wanted) {
+static at::Tensor find(const NamedTensors &tensors, const std::string &path, const TensorSpec &wanted,
+                       c10::Device device) {
   auto found = tensors.find(path);
   TORCH_CHECK_VALUE(found != tensors.end(), "pfcn: there is no parameter '", path, "'");
   const at::Tensor &tensor = found->second;
-  TORCH_CHECK_VALUE(wanted.matches(tensor) && tensor.device().is_cpu(), "pfcn: parameter '", path, "' is ",
-                    wanted.str(), " on the CPU, and got ", TensorSpec{tensor.sizes().vec(), tensor.scalar_type()}.str(),
-                    " on ", tensor.device());
+  TORCH_CHECK_VALUE(wanted.matches(tensor) && tensor.device() == device, "pfcn: parameter '", path, "' is ",
+                    wanted.str(), " on ", device, ", and got ",
+                    TensorSpec{tensor.sizes().vec(), tensor.scalar_type()}.str(), " on ", tensor.device());
   return tensor;
 }
 
@@ -77,7 +80,7 @@ BoundPlan::BoundPlan(std::shared_ptr<const Plan> bound, const NamedTensors &tens
     members.reserve(leaf.paths.size());
     TensorSpec spec = getMemberSpec(leaf);
     for (const std::string &path : leaf.paths)
-      members.push_back(find(tensors, path, spec));
+      members.push_back(find(tensors, path, spec, plan->getDevice()));
     TORCH_CHECK(freeze || leaf.packedLanes == 0, "pfcn: a packed layout of '", leaf.paths.front(),
                 "' needs frozen weights");
     Source source;
@@ -87,13 +90,19 @@ BoundPlan::BoundPlan(std::shared_ptr<const Plan> bound, const NamedTensors &tens
       source.stack = weights.getStack(std::move(members), leaf.paths);
     else
       source = {nullptr, members.front(), &leaf.spec};
+    if (leaf.onDevice)
+      source.onDevice = std::make_shared<DeviceCopy>(plan->getCuda());
+    if (leaf.onDevice && freeze) {
+      source.tensor = source.onDevice->get(source.tensor);
+      source.onDevice = nullptr;
+    }
     sources.push_back(std::move(source));
   }
 }
 
 bool BoundPlan::isCurrent() const {
-  return std::all_of(sources.begin(), sources.end(), [](const Source &source) {
-    return !source.spec || (source.spec->matches(source.tensor) && source.tensor.device().is_cpu());
+  return std::all_of(sources.begin(), sources.end(), [this](const Source &source) {
+    return !source.spec || (source.spec->matches(source.tensor) && source.tensor.device() == plan->getDevice());
   });
 }
 
@@ -110,8 +119,11 @@ bool BoundPlan::requiresGrad(TensorRange inputs) const {
 
 llvm::SmallVector<at::Tensor, 8> BoundPlan::getLeaves() const {
   llvm::SmallVector<at::Tensor, 8> leaves;
-  for (const Source &source : sources)
+  for (const Source &source : sources) {
     leaves.push_back(source.stack ? source.stack->get() : source.tensor);
+    if (source.onDevice)
+      leaves.back() = source.onDevice->get(leaves.back());
+  }
   return leaves;
 }
 

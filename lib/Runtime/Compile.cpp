@@ -2,9 +2,11 @@
 
 #include "pfcn/Runtime/Compile.h"
 
+#include "pfcn/Cuda/Images.h"
 #include "pfcn/Dialect/Pfcn.h"
 #include "pfcn/JIT/JIT.h"
 #include "pfcn/Pipelines/Pipelines.h"
+#include "pfcn/Runtime/CudaLaunch.h"
 #include "pfcn/Transforms/Passes.h"
 
 #include "mlir/IR/Diagnostics.h"
@@ -90,6 +92,9 @@ public:
         messages(module->getContext()), remarks(module->getContext()) {}
 
   std::shared_ptr<Compilation> run() {
+    if (options.cudaDevice)
+      cuda = std::make_shared<CudaTarget>(CudaTarget{valueOrThrow(cuda::getDevice(*options.cudaDevice)),
+                                                     *options.cudaDevice, options.cudaCopies, /*image=*/""});
     if (options.fuse)
       phase("detect", [&] { detect(); });
     result->fusedText = print();
@@ -127,6 +132,7 @@ private:
   Messages messages;
   Remarks remarks;
   std::shared_ptr<CompiledKernels> kernels;
+  std::shared_ptr<CudaTarget> cuda;
   std::shared_ptr<Compilation> result = std::make_shared<Compilation>();
 };
 
@@ -151,12 +157,16 @@ void Compiler::detect() {
 }
 
 void Compiler::lower() {
+  mlir::PassManager manager(module->getContext());
+  if (cuda) {
+    buildNvvmPipeline(manager);
+    return runPasses(manager, "lowering");
+  }
   llvm::Expected<int64_t> vectorBytes = Target().getVectorBytes();
   TORCH_CHECK(vectorBytes, "pfcn: ", llvm::toString(vectorBytes.takeError()));
   CpuPipelineOptions pipeline;
   pipeline.vectorBytes = *vectorBytes;
   pipeline.packWeights = options.freeze;
-  mlir::PassManager manager(module->getContext());
   buildCpuPipeline(manager, pipeline);
   runPasses(manager, "lowering");
 }
@@ -166,6 +176,11 @@ bool Compiler::hasLaunches() {
 }
 
 void Compiler::compileKernels() {
+  if (cuda) {
+    cuda::ImageKind kind = valueOrThrow(cuda::getImageKind());
+    cuda->image = valueOrThrow(cuda::compileImage(*module, cuda->device->getChip(), kind));
+    return;
+  }
   llvm::Expected<std::shared_ptr<CompiledKernels>> compiled = CompiledKernels::compile(*module);
   TORCH_CHECK(compiled, "pfcn: code generation failed: ", llvm::toString(compiled.takeError()));
   kernels = *compiled;
@@ -206,7 +221,7 @@ void Compiler::makePlan() {
   KernelLookup lookup;
   if (kernels)
     lookup = [kernels = kernels](llvm::StringRef name) { return kernels->lookup(name); };
-  result->plan = Plan::create(*module, lookup, options.outputStrides);
+  result->plan = Plan::create(*module, lookup, options.outputStrides, cuda);
 }
 
 std::string Compiler::print() {

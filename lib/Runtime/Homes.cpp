@@ -85,7 +85,7 @@ std::string findObstacle(const at::Tensor &tensor, at::IntArrayRef strides) {
   if (!tensor.unsafeGetTensorImpl()->allow_tensor_metadata_change())
     return "does not allow its storage to change";
   const at::DataPtr &data = tensor.storage().data_ptr();
-  if (data.get_deleter() != c10::GetAllocator(c10::kCPU)->raw_deleter() && !findOwner(tensor))
+  if (data.get_deleter() != c10::GetAllocator(tensor.device().type())->raw_deleter() && !findOwner(tensor))
     return "lies in shared, mapped or foreign memory";
   // Moving one of two tensors that share memory would part them.
   if (tensor.storage().use_count() != 1)
@@ -94,6 +94,10 @@ std::string findObstacle(const at::Tensor &tensor, at::IntArrayRef strides) {
 }
 
 void copyValues(llvm::ArrayRef<at::Tensor> members, const at::Tensor &stacked) {
+  if (!stacked.is_cpu()) { // one kernel for many copies
+    at::stack_out(const_cast<at::Tensor &>(stacked), at::TensorList(members.data(), members.size()));
+    return;
+  }
   auto *target = static_cast<char *>(stacked.mutable_data_ptr());
   size_t bytes = members.front().nbytes();
   for (size_t i = 0; i < members.size(); ++i) {
@@ -112,12 +116,13 @@ Stack::Stack(std::vector<at::Tensor> parameters, std::vector<std::string> paths)
   shape = members.front().sizes().vec();
   strides = defaultStrides(shape);
   dtype = members.front().scalar_type();
+  device = members.front().device();
   watch.rank = shape.size();
   watch.shape = shape;
   watch.shape.insert(watch.shape.end(), strides.begin(), strides.end());
   for (size_t i = 0; i < members.size(); ++i)
     TORCH_CHECK_VALUE(members[i].sizes() == at::IntArrayRef(shape) && members[i].scalar_type() == dtype &&
-                          members[i].device().is_cpu(),
+                          members[i].device() == members.front().device(),
                       "pfcn: parameter '", names[i], "' differs from '", names.front(), "' in shape, type or device");
   settle();
 }
@@ -160,7 +165,7 @@ bool Stack::isSettled() const {
 
 bool Stack::settle() {
   for (const at::Tensor &member : members)
-    if (member.sizes() != at::IntArrayRef(shape) || member.scalar_type() != dtype || !member.device().is_cpu())
+    if (member.sizes() != at::IntArrayRef(shape) || member.scalar_type() != dtype || member.device() != device)
       return false;
   at::NoGradGuard noGrad;
   if (!findHome())
@@ -250,7 +255,7 @@ void Stack::adopt() {
   std::shared_ptr<HomeState> target = home;
   int64_t slot = firstSlot;
   if (!canStay) {
-    target = std::make_shared<HomeState>(at::empty(stackedShape(members.size(), shape), dtype), members.size());
+    target = std::make_shared<HomeState>(makeStacked(), members.size());
     slot = 0;
   }
   for (size_t i : moving)
@@ -262,12 +267,19 @@ void Stack::moveInto(size_t i, const std::shared_ptr<HomeState> &state, int64_t 
   at::Tensor target = state->memory.select(0, slot);
   size_t bytes = target.nbytes();
   void *data = target.mutable_data_ptr();
-  std::memcpy(data, members[i].const_data_ptr(), bytes);
+  if (device.is_cpu())
+    std::memcpy(data, members[i].const_data_ptr(), bytes);
+  else
+    target.copy_(members[i]);
   state->inUse[slot] = true;
-  at::DataPtr pointer(data, new SlotOwner{state, slot}, &releaseSlot, c10::Device(c10::kCPU));
+  at::DataPtr pointer(data, new SlotOwner{state, slot}, &releaseSlot, device);
   auto storage = c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes, std::move(pointer),
                                                        /*allocator=*/nullptr, /*resizable=*/false);
   members[i].unsafeGetTensorImpl()->set_storage_keep_dtype(c10::Storage(std::move(storage)));
+}
+
+at::Tensor Stack::makeStacked() const {
+  return at::empty(stackedShape(members.size(), shape), at::TensorOptions(dtype).device(device));
 }
 
 at::Tensor Stack::get() {
@@ -281,13 +293,13 @@ void Stack::refreshCopy() {
   at::NoGradGuard noGrad;
   at::AutoDispatchBelowADInplaceOrView below;
   if (!stacked.defined() || stacked.use_count() > 1 || stacked.storage().use_count() > 1)
-    stacked = at::empty(stackedShape(members.size(), shape), dtype);
+    stacked = makeStacked();
   copyValues(members, stacked);
 }
 
 at::Tensor copyStack(llvm::ArrayRef<at::Tensor> members) {
   at::NoGradGuard noGrad;
-  at::Tensor stacked = at::empty(stackedShape(members.size(), members.front().sizes()), members.front().scalar_type());
+  at::Tensor stacked = at::empty(stackedShape(members.size(), members.front().sizes()), members.front().options());
   copyValues(members, stacked);
   return stacked;
 }

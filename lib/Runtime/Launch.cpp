@@ -80,7 +80,7 @@ void Access::store(const at::Tensor &whole, const at::Tensor &all) const {
 // Launch
 //===----------------------------------------------------------------------------===//
 
-static LaunchOperand makeOperand(mlir::pfcn::AccessAttr access, int64_t count, mlir::Type type) {
+LaunchOperand makeOperand(mlir::pfcn::AccessAttr access, int64_t count, mlir::Type type) {
   auto memref = mlir::dyn_cast<mlir::MemRefType>(type);
   TORCH_CHECK(memref, "pfcn: a kernel has an argument that is no memref");
   LaunchOperand operand{Access(access, count), memref.getShape().vec(), {}, 0};
@@ -146,13 +146,19 @@ static bool fits(const LaunchOperand &operand, llvm::ArrayRef<int64_t> sizes, ll
   return true;
 }
 
+bool LaunchOperand::describe(const at::Tensor &whole, llvm::SmallVectorImpl<int64_t> &sizes,
+                             llvm::SmallVectorImpl<int64_t> &viewStrides, int64_t &start) const {
+  describeView(access, whole, sizes, viewStrides);
+  checkSizes(*this, sizes, whole);
+  start = access.isShared ? 0 : access.offset * whole.stride(access.dim);
+  return fits(*this, sizes, viewStrides, start);
+}
+
 /// Appends the descriptor of the operand; false where the kernel cannot read it.
 static bool append(Arguments &arguments, const LaunchOperand &operand, const at::Tensor &whole) {
   llvm::SmallVector<int64_t, 8> sizes, strides;
-  describeView(operand.access, whole, sizes, strides);
-  checkSizes(operand, sizes, whole);
-  int64_t offset = operand.access.isShared ? 0 : operand.access.offset * whole.stride(operand.access.dim);
-  if (!fits(operand, sizes, strides, offset))
+  int64_t offset = 0;
+  if (!operand.describe(whole, sizes, strides, offset))
     return false;
   arguments.starts.push_back(arguments.words.size());
   auto data = reinterpret_cast<int64_t>(whole.const_data_ptr());

@@ -8,7 +8,9 @@
 #include "pfcn/Runtime/Plan.h"
 
 #include "pfcn/Dialect/Pfcn.h"
+#include "pfcn/Runtime/CudaLaunch.h"
 #include "pfcn/Runtime/Launch.h"
+#include "pfcn/Runtime/Memory.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -40,6 +42,8 @@ const char *getName(StepKind kind) {
     return "view";
   case StepKind::Allocation:
     return "allocation";
+  case StepKind::Copy:
+    return "copy";
   }
   return "";
 }
@@ -83,24 +87,37 @@ std::string TensorSpec::str() const { return std::string(c10::toString(dtype)) +
 /// Turns the ops of one block into steps.
 class PlanBuilder {
 public:
-  PlanBuilder(Program &program, Plan *plan, mlir::ModuleOp module, const KernelLookup &lookup)
-      : program(program), plan(plan), module(module), lookup(lookup) {}
+  PlanBuilder(Program &program, Plan *plan, mlir::ModuleOp module, const KernelLookup &lookup,
+              const std::shared_ptr<const CudaTarget> &cuda)
+      : program(program), plan(plan), module(module), lookup(lookup), cuda(cuda) {
+    if (cuda && !cuda->copies)
+      memory = Memory::ofDevice(cuda);
+  }
 
   void build(mlir::Block &block);
 
 private:
   unsigned define(mlir::Value value) { return slots[value] = program.tensorCount++; }
   unsigned defineIndex(mlir::Value value) { return slots[value] = program.indexCount++; }
-  unsigned use(mlir::Value value) const {
-    auto found = slots.find(value);
-    TORCH_CHECK(found != slots.end(), "pfcn: a value is used where the plan does not know it");
-    return found->second;
-  }
-  std::vector<unsigned> useAll(mlir::ValueRange values) const {
+  /// The slot of a value where torch's operators find it, copied from the device where it is only there.
+  unsigned use(mlir::Value value);
+  std::vector<unsigned> useAll(mlir::ValueRange values) {
     std::vector<unsigned> result;
     for (mlir::Value value : values)
       result.push_back(use(value));
     return result;
+  }
+  /// Whether kernels read and write memory of a device that no operator of torch does.
+  bool copies() const { return cuda && cuda->copies; }
+  Access makeAccess(AccessAttr attribute, int64_t count) const {
+    Access access(attribute, count);
+    if (cuda && !copies() && access.indices.defined())
+      access.indices = access.indices.to(cuda->getTorchDevice());
+    return access;
+  }
+  unsigned useByKernel(mlir::Value value);
+  unsigned defineByKernel(mlir::Value value) {
+    return copies() ? deviceSlots[value] = program.tensorCount++ : define(value);
   }
   void addStep(StepKind kind, std::string name, std::function<void(Frame &)> run) {
     program.steps.push_back({kind, std::move(name), std::move(run), {}});
@@ -108,11 +125,14 @@ private:
 
   void visit(mlir::Operation *op);
   bool visitIndex(mlir::Operation *op);
-  void addLeaf(mlir::Operation *op, std::vector<std::string> paths, int64_t lanes, unsigned slot);
+  void addLeaf(mlir::Operation *op, std::vector<std::string> paths, int64_t lanes, unsigned slot,
+               bool onDevice = false);
+  void visitParameter(ParameterOp op);
   void visitStack(ParameterStackOp op);
   unsigned useInput(LaunchOp op, size_t i);
   void visitEmpty(EmptyOp op);
   void visitLaunch(LaunchOp op);
+  template <typename AnyLaunch> void addLaunch(LaunchOp op, AnyLaunch launch);
   void visitCompute(mlir::Operation *op);
   void visitGather(GatherInstancesOp op);
   void visitScatter(ScatterInstancesOp op);
@@ -123,7 +143,12 @@ private:
   Plan *plan;
   mlir::ModuleOp module;
   const KernelLookup &lookup;
+  const std::shared_ptr<const CudaTarget> &cuda;
+  /// Of what torch's operators compute.
+  Memory memory;
   llvm::DenseMap<mlir::Value, unsigned> slots;
+  /// Where there are two memories: the slots of what kernels read and write.
+  llvm::DenseMap<mlir::Value, unsigned> deviceSlots;
   llvm::DenseMap<std::pair<mlir::Value, int64_t>, unsigned> packedSlots;
   /// How many steps there were when an op was done: its last step is the one before.
   llvm::DenseMap<mlir::Operation *, size_t> stepsAfter;
@@ -144,9 +169,9 @@ void PlanBuilder::build(mlir::Block &block) {
 
 /// Lets go of every tensor after its last use. Results of the block stay.
 void PlanBuilder::freeDeadSlots(mlir::Block &block) {
-  for (auto &[value, slot] : slots) {
+  auto free = [&](mlir::Value value, unsigned slot) {
     if (isIndex(value))
-      continue;
+      return;
     size_t last = value.getDefiningOp() ? stepsAfter.lookup(value.getDefiningOp()) : 0;
     bool escapes = false;
     for (mlir::Operation *user : value.getUsers()) {
@@ -155,17 +180,63 @@ void PlanBuilder::freeDeadSlots(mlir::Block &block) {
     }
     if (!escapes && last > 0)
       program.steps[last - 1].dead.push_back(slot);
-  }
+  };
+  for (auto &[value, slot] : slots)
+    free(value, slot);
+  for (auto &[value, slot] : deviceSlots)
+    free(value, slot);
+}
+
+//===----------------------------------------------------------------------------===//
+// Two memories
+//===----------------------------------------------------------------------------===//
+
+unsigned PlanBuilder::use(mlir::Value value) {
+  if (auto found = slots.find(value); found != slots.end())
+    return found->second;
+  auto onDevice = deviceSlots.find(value);
+  TORCH_CHECK(onDevice != deviceSlots.end(), "pfcn: a value is used where the plan does not know it");
+  unsigned source = onDevice->second, slot = define(value);
+  addStep(StepKind::Copy, "to_host",
+          [=, target = cuda](Frame &frame) { frame.tensors[slot] = download(*target, frame.tensors[source]); });
+  return slot;
+}
+
+/// The slot of a value where a kernel finds it, copied to the device where it is only on the host.
+unsigned PlanBuilder::useByKernel(mlir::Value value) {
+  if (!copies())
+    return use(value);
+  if (auto found = deviceSlots.find(value); found != deviceSlots.end())
+    return found->second;
+  unsigned slot = program.tensorCount++;
+  if (auto constant = value.getDefiningOp<ConstantOp>())
+    program.constants.push_back({slot, upload(*cuda, makeConstant(constant.getValue()))});
+  else
+    addStep(StepKind::Copy, "to_device", [=, source = use(value), target = cuda](Frame &frame) {
+      frame.tensors[slot] = upload(*target, frame.tensors[source]);
+    });
+  return deviceSlots[value] = slot;
+}
+
+static bool isReadByKernel(mlir::Value value) {
+  return llvm::any_of(value.getUsers(), [](mlir::Operation *user) { return mlir::isa<LaunchOp>(user); });
+}
+
+static bool isReadByTorch(mlir::Value value) {
+  return llvm::any_of(value.getUsers(),
+                      [](mlir::Operation *user) { return !mlir::isa<LaunchOp, mlir::tensor::DimOp>(user); });
 }
 
 void PlanBuilder::visit(mlir::Operation *op) {
   if (visitIndex(op))
     return;
   llvm::TypeSwitch<mlir::Operation *>(op)
-      .Case([&](ParameterOp leaf) { addLeaf(leaf, {leaf.getPath().str()}, /*lanes=*/0, define(leaf.getResult())); })
+      .Case([&](ParameterOp leaf) { visitParameter(leaf); })
       .Case([&](ParameterStackOp leaf) { visitStack(leaf); })
       .Case([&](ConstantOp constant) {
-        program.constants.push_back({define(constant.getResult()), makeConstant(constant.getValue())});
+        at::Tensor value = makeConstant(constant.getValue());
+        program.constants.push_back(
+            {define(constant.getResult()), cuda && !copies() ? value.to(cuda->getTorchDevice()) : value});
       })
       .Case([&](EmptyOp empty) { visitEmpty(empty); })
       .Case([&](LaunchOp launch) { visitLaunch(launch); })
@@ -180,7 +251,9 @@ void PlanBuilder::visit(mlir::Operation *op) {
 bool PlanBuilder::visitIndex(mlir::Operation *op) {
   namespace arith = mlir::arith;
   if (auto dim = mlir::dyn_cast<mlir::tensor::DimOp>(op)) {
-    unsigned slot = defineIndex(dim.getResult()), source = use(dim.getSource()), index = use(dim.getIndex());
+    auto onDevice = deviceSlots.find(dim.getSource());
+    unsigned source = onDevice != deviceSlots.end() ? onDevice->second : use(dim.getSource());
+    unsigned slot = defineIndex(dim.getResult()), index = use(dim.getIndex());
     addStep(StepKind::View, "size",
             [=](Frame &frame) { frame.indices[slot] = frame.tensors[source].size(frame.indices[index]); });
     return true;
@@ -213,10 +286,11 @@ static int64_t getPackedLanes(LaunchOp op, size_t i) {
   return packed ? packed[i] : 0;
 }
 
-void PlanBuilder::addLeaf(mlir::Operation *op, std::vector<std::string> paths, int64_t lanes, unsigned slot) {
+void PlanBuilder::addLeaf(mlir::Operation *op, std::vector<std::string> paths, int64_t lanes, unsigned slot,
+                          bool onDevice) {
   TORCH_CHECK(plan, "pfcn: ", describe(op), " stands inside of a group");
   plan->leaves.push_back(
-      {std::move(paths), mlir::isa<ParameterStackOp>(op), lanes, makeSpec(op->getResult(0).getType())});
+      {std::move(paths), mlir::isa<ParameterStackOp>(op), lanes, onDevice, makeSpec(op->getResult(0).getType())});
   plan->leafSlots.push_back(slot);
 }
 
@@ -227,8 +301,21 @@ static std::vector<std::string> getPaths(ParameterStackOp op) {
   return paths;
 }
 
+/// A weight that kernels read from a memory of their own is two leaves where torch's operators read it too.
+void PlanBuilder::visitParameter(ParameterOp op) {
+  std::string path = op.getPath().str();
+  if (copies() && isReadByKernel(op.getResult()))
+    addLeaf(op, {path}, /*lanes=*/0, defineByKernel(op.getResult()), /*onDevice=*/true);
+  if (!copies() || isReadByTorch(op.getResult()))
+    addLeaf(op, {path}, /*lanes=*/0, define(op.getResult()));
+}
+
 /// A stack that is only read packed is not needed in torch's own layout as well.
 void PlanBuilder::visitStack(ParameterStackOp op) {
+  if (copies() && isReadByKernel(op.getResult()))
+    addLeaf(op, getPaths(op), /*lanes=*/0, defineByKernel(op.getResult()), /*onDevice=*/true);
+  if (copies() && !isReadByTorch(op.getResult()))
+    return;
   bool isRead = llvm::any_of(op->getUses(), [](mlir::OpOperand &use) {
     auto launch = mlir::dyn_cast<LaunchOp>(use.getOwner());
     return !launch || getPackedLanes(launch, use.getOperandNumber()) == 0;
@@ -241,7 +328,7 @@ void PlanBuilder::visitStack(ParameterStackOp op) {
 unsigned PlanBuilder::useInput(LaunchOp op, size_t i) {
   int64_t lanes = getPackedLanes(op, i);
   if (lanes == 0)
-    return use(op.getInputs()[i]);
+    return useByKernel(op.getInputs()[i]);
   auto stack = op.getInputs()[i].getDefiningOp<ParameterStackOp>();
   TORCH_CHECK(stack, "pfcn: kernel ", op.getKernel().str(), " wants something packed that is no stack of parameters");
   auto [found, isNew] = packedSlots.try_emplace({stack.getResult(), lanes}, program.tensorCount);
@@ -250,21 +337,23 @@ unsigned PlanBuilder::useInput(LaunchOp op, size_t i) {
   return found->second;
 }
 
-static at::Tensor allocate(llvm::ArrayRef<int64_t> sizes, at::ScalarType dtype) {
-  return at::detail::empty_cpu({sizes.data(), sizes.size()}, dtype);
-}
-
 void PlanBuilder::visitEmpty(EmptyOp op) {
-  unsigned slot = define(op.getResult());
-  addStep(StepKind::Allocation, "empty",
-          [slot, spec = makeSpec(op.getType()), dynamic = useAll(op.getDynamicSizes())](Frame &frame) {
-            llvm::SmallVector<int64_t, 6> sizes(spec.sizes.begin(), spec.sizes.end());
-            const unsigned *next = dynamic.data();
-            for (int64_t &size : sizes)
-              if (size < 0)
-                size = frame.indices[*next++];
-            frame.tensors[slot] = allocate(sizes, spec.dtype);
-          });
+  auto allocate = [&](unsigned slot, const Memory &in) {
+    addStep(StepKind::Allocation, "empty",
+            [slot, in, spec = makeSpec(op.getType()), dynamic = useAll(op.getDynamicSizes())](Frame &frame) {
+              llvm::SmallVector<int64_t, 6> sizes(spec.sizes.begin(), spec.sizes.end());
+              const unsigned *next = dynamic.data();
+              for (int64_t &size : sizes)
+                if (size < 0)
+                  size = frame.indices[*next++];
+              frame.tensors[slot] = in.allocate({sizes.data(), sizes.size()}, spec.dtype);
+            });
+  };
+  // What it holds is not defined, so where there are two memories, each may have one.
+  if (copies() && isReadByKernel(op.getResult()))
+    allocate(defineByKernel(op.getResult()), Memory::ofDevice(cuda));
+  if (!copies() || !isReadByKernel(op.getResult()) || isReadByTorch(op.getResult()))
+    allocate(define(op.getResult()), memory);
 }
 
 void PlanBuilder::visitCompute(mlir::Operation *op) {
@@ -298,12 +387,13 @@ struct Destination {
   bool inPlace;
   /// Nothing of what it holds is wanted.
   bool isEmpty;
+  Memory memory;
 
   at::Tensor get(Frame &frame) const {
     at::Tensor &tensor = frame.tensors[slot];
     if (inPlace)
       return tensor;
-    return isEmpty ? allocate(tensor.sizes(), tensor.scalar_type()) : tensor.clone(at::MemoryFormat::Contiguous);
+    return isEmpty ? memory.allocate(tensor.sizes(), tensor.scalar_type()) : memory.clone(tensor);
   }
 };
 
@@ -311,30 +401,35 @@ struct Destination {
 
 /// Nothing else may see what a group writes: two groups may share one `pfcn.empty` (common
 /// subexpressions are merged), and a destination may be anything.
-static Destination makeDestination(mlir::Value init, unsigned slot) {
+static Destination makeDestination(mlir::Value init, unsigned slot, Memory memory) {
   mlir::Operation *source = init.getDefiningOp();
   bool isEmpty = mlir::isa_and_nonnull<EmptyOp>(source);
   bool isOwn = isEmpty || mlir::isa_and_nonnull<LaunchOp, KernelOp, InstancesOp, ScatterInstancesOp>(source);
-  return {slot, isOwn && init.hasOneUse(), isEmpty};
+  return {slot, isOwn && init.hasOneUse(), isEmpty, std::move(memory)};
 }
 
 void PlanBuilder::visitLaunch(LaunchOp op) {
+  if (cuda)
+    return addLaunch(op, CudaLaunch(op, module, cuda));
   auto function = module.lookupSymbol<mlir::func::FuncOp>(op.getKernel());
   TORCH_CHECK(function, "pfcn: there is no kernel ", op.getKernel().str());
   Kernel kernel = lookup ? lookup(op.getKernel()) : nullptr;
   TORCH_CHECK(kernel, "pfcn: kernel ", op.getKernel().str(), " has not been compiled");
+  addLaunch(op, Launch(op, function.getFunctionType(), kernel));
+}
+
+template <typename AnyLaunch> void PlanBuilder::addLaunch(LaunchOp op, AnyLaunch launch) {
   std::vector<unsigned> inputs;
   for (size_t i = 0; i < op.getInputs().size(); ++i)
     inputs.push_back(useInput(op, i));
   std::vector<Destination> destinations;
   for (mlir::Value init : op.getInits())
-    destinations.push_back(makeDestination(init, use(init)));
+    destinations.push_back(makeDestination(init, useByKernel(init), copies() ? Memory::ofDevice(cuda) : memory));
   std::vector<unsigned> results;
   for (mlir::Value result : op.getResults())
-    results.push_back(define(result));
+    results.push_back(defineByKernel(result));
   addStep(StepKind::Kernel, op.getKernel().str(),
-          [launch = Launch(op, function.getFunctionType(), kernel), lookup = lookup, inputs, destinations,
-           results](Frame &frame) {
+          [launch = std::move(launch), lookup = lookup, inputs, destinations, results](Frame &frame) {
             llvm::SmallVector<at::Tensor, 8> tensors;
             for (unsigned input : inputs)
               tensors.push_back(frame.tensors[input]);
@@ -347,7 +442,7 @@ void PlanBuilder::visitLaunch(LaunchOp op) {
 }
 
 void PlanBuilder::visitGather(GatherInstancesOp op) {
-  Access access(op.getAccess(), mlir::cast<mlir::RankedTensorType>(op.getType()).getDimSize(0));
+  Access access = makeAccess(op.getAccess(), mlir::cast<mlir::RankedTensorType>(op.getType()).getDimSize(0));
   addStep(StepKind::Library, "gather_instances",
           [access, input = use(op.getInput()), result = define(op.getResult())](Frame &frame) {
             frame.tensors[result] = access.getAll(frame.tensors[input]);
@@ -355,8 +450,8 @@ void PlanBuilder::visitGather(GatherInstancesOp op) {
 }
 
 void PlanBuilder::visitScatter(ScatterInstancesOp op) {
-  Access access(op.getAccess(), mlir::cast<mlir::RankedTensorType>(op.getInput().getType()).getDimSize(0));
-  Destination destination = makeDestination(op.getInit(), use(op.getInit()));
+  Access access = makeAccess(op.getAccess(), mlir::cast<mlir::RankedTensorType>(op.getInput().getType()).getDimSize(0));
+  Destination destination = makeDestination(op.getInit(), use(op.getInit()), memory);
   addStep(StepKind::Library, "scatter_instances",
           [access, destination, input = use(op.getInput()), result = define(op.getResult())](Frame &frame) {
             at::Tensor whole = destination.get(frame);
@@ -408,14 +503,14 @@ template <typename GroupOp> void PlanBuilder::visitGroup(GroupOp op) {
   group->batched = std::is_same_v<GroupOp, KernelOp>;
   group->count = op.getCount();
   for (mlir::Attribute access : op.getInputAccesses())
-    group->inputAccesses.emplace_back(mlir::cast<AccessAttr>(access), group->count);
+    group->inputAccesses.push_back(makeAccess(mlir::cast<AccessAttr>(access), group->count));
   for (mlir::Attribute access : op.getInitAccesses())
-    group->destinationAccesses.emplace_back(mlir::cast<AccessAttr>(access), group->count);
-  PlanBuilder(group->body, nullptr, module, lookup).build(*op.getBodyBlock());
+    group->destinationAccesses.push_back(makeAccess(mlir::cast<AccessAttr>(access), group->count));
+  PlanBuilder(group->body, nullptr, module, lookup, cuda).build(*op.getBodyBlock());
   std::vector<unsigned> inputs = useAll(op.getInputs());
   std::vector<Destination> destinations;
   for (mlir::Value init : op.getInits())
-    destinations.push_back(makeDestination(init, use(init)));
+    destinations.push_back(makeDestination(init, use(init), memory));
   std::vector<unsigned> results;
   for (mlir::Value result : op.getResults())
     results.push_back(define(result));
@@ -470,15 +565,17 @@ static std::vector<int64_t> getOrder(mlir::Type type, llvm::ArrayRef<int64_t> st
 }
 
 std::shared_ptr<const Plan> Plan::create(mlir::ModuleOp module, KernelLookup lookup,
-                                         llvm::ArrayRef<std::vector<int64_t>> outputStrides) {
+                                         llvm::ArrayRef<std::vector<int64_t>> outputStrides,
+                                         std::shared_ptr<const CudaTarget> cuda) {
   auto forward = module.lookupSymbol<mlir::func::FuncOp>("forward");
   TORCH_CHECK(forward && !forward.isExternal(), "pfcn: the module has no function 'forward'");
   TORCH_CHECK(forward.getBody().hasOneBlock(), "pfcn: 'forward' has control flow, which no plan has");
   mlir::Block &block = forward.getBody().front();
   auto plan = std::make_shared<Plan>();
+  plan->cuda = cuda;
   for (mlir::Type type : forward.getFunctionType().getInputs())
     plan->inputs.push_back(makeSpec(type));
-  PlanBuilder(plan->program, plan.get(), module, lookup).build(block);
+  PlanBuilder(plan->program, plan.get(), module, lookup, cuda).build(block);
   mlir::OperandRange returned = block.getTerminator()->getOperands();
   for (auto [i, value] : llvm::enumerate(returned)) {
     mlir::Operation *source = value.getDefiningOp();
@@ -492,12 +589,14 @@ std::shared_ptr<const Plan> Plan::create(mlir::ModuleOp module, KernelLookup loo
   return plan;
 }
 
+c10::Device Plan::getDevice() const { return cuda && !cuda->copies ? cuda->getTorchDevice() : c10::Device(c10::kCPU); }
+
 void Plan::check(TensorRange given, TensorRange weights) const {
   TORCH_CHECK_VALUE(given.size() == inputs.size(), "pfcn: the model takes ", inputs.size(), " tensors, and got ",
                     given.size());
   for (size_t i = 0; i < inputs.size(); ++i)
-    TORCH_CHECK_VALUE(inputs[i].matches(given[i]) && given[i].device().is_cpu(), "pfcn: input ", i, " is ",
-                      inputs[i].str(), " on the CPU, and got ",
+    TORCH_CHECK_VALUE(inputs[i].matches(given[i]) && given[i].device() == getDevice(), "pfcn: input ", i, " is ",
+                      inputs[i].str(), " on ", getDevice(), ", and got ",
                       TensorSpec{given[i].sizes().vec(), given[i].scalar_type()}.str(), " on ", given[i].device());
   TORCH_CHECK_VALUE(weights.size() == leaves.size(), "pfcn: the plan has ", leaves.size(), " weights, and got ",
                     weights.size());

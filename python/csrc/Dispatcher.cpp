@@ -33,17 +33,22 @@ bool isPlainDispatch() {
 bool isPlainTensor(PyObject *object) {
   if (!THPVariable_CheckExact(object))
     return false;
-  // Everything but the keys of an ordinary CPU tensor, which an inference tensor has fewer of.
-  static const c10::DispatchKeySet ordinary = at::empty({0}).key_set();
+  // Everything but the keys of an ordinary tensor, which an inference tensor has fewer of.
+  static const c10::DispatchKeySet onCpu = at::empty({0}).key_set();
+  static const c10::DispatchKeySet onCuda =
+      onCpu.remove_backend(c10::BackendComponent::CPUBit) | c10::DispatchKeySet(c10::BackendComponent::CUDABit);
   c10::DispatchKeySet keys = THPVariable_Unpack(object).key_set();
-  return keys.has_backend(c10::BackendComponent::CPUBit) && (keys.raw_repr() & ~ordinary.raw_repr()) == 0;
+  if (keys.has_backend(c10::BackendComponent::CUDABit))
+    return (keys.raw_repr() & ~onCuda.raw_repr()) == 0;
+  return keys.has_backend(c10::BackendComponent::CPUBit) && (keys.raw_repr() & ~onCpu.raw_repr()) == 0;
 }
 
 static bool matchAll(const Dispatcher::Entry &entry, runtime::TensorRange inputs) {
   if (entry.inputs.size() != inputs.size())
     return false;
   for (size_t i = 0; i < inputs.size(); ++i)
-    if (!entry.inputs[i].matches(inputs[i]) || inputs[i].strides() != at::IntArrayRef(entry.strides[i]))
+    if (!entry.inputs[i].matches(inputs[i]) || inputs[i].strides() != at::IntArrayRef(entry.strides[i]) ||
+        inputs[i].device() != entry.device)
       return false;
   return true;
 }

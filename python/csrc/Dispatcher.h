@@ -25,6 +25,7 @@ public:
     /// about each.
     std::vector<runtime::TensorSpec> inputs;
     std::vector<std::vector<int64_t>> strides;
+    c10::Device device;
     /// Grad and inference mode under which the plan was recorded.
     int mode;
     ResultKind kind;
@@ -58,7 +59,7 @@ int getMode();
 /// Whether torch would call operators as they are: no modes, transforms or autocast on this thread.
 bool isPlainDispatch();
 
-/// Whether this is a tensor of no subclass, dense, on the CPU, that no transform wraps.
+/// Whether this is a tensor of no subclass, dense, on the CPU or a CUDA device, that no transform wraps.
 bool isPlainTensor(PyObject *object);
 
 } // namespace pfcn

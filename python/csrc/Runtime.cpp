@@ -6,6 +6,7 @@
 
 #include "pfcn/Runtime/Binding.h"
 #include "pfcn/Runtime/Compile.h"
+#include "pfcn/Runtime/CudaLaunch.h"
 #include "pfcn/Runtime/MachineProbe.h"
 
 #include <torch/csrc/Exceptions.h>
@@ -14,11 +15,22 @@ namespace py = pybind11;
 using namespace pfcn;
 using namespace pfcn::runtime;
 
+/// `pfcn.CudaError`, with the driver's name for the error and what to do.
+static void raise(const CudaFailure &failure) {
+  py::object type = py::module_::import("pfcn.errors").attr("CudaError");
+  PyErr_SetObject(type.ptr(), type(failure.name, failure.what(), failure.remedy).ptr());
+}
+
 /// The Python callable of a dispatcher: NotImplemented where Python has to decide.
 static PyObject *callDispatcher(PyObject *capsule, PyObject *const *args, Py_ssize_t count) {
   HANDLE_TH_ERRORS
   auto *dispatcher = static_cast<std::shared_ptr<Dispatcher> *>(PyCapsule_GetPointer(capsule, nullptr));
-  PyObject *result = (*dispatcher)->call(args, count);
+  PyObject *result = nullptr;
+  try {
+    result = (*dispatcher)->call(args, count);
+  } catch (const CudaFailure &failure) {
+    raise(failure);
+  }
   if (!result && !PyErr_Occurred())
     Py_RETURN_NOTIMPLEMENTED;
   return result;
@@ -51,7 +63,7 @@ static void bindPlan(py::module_ &module) {
               steps.emplace_back(getName(step.kind), step.name);
             return steps;
           },
-          "(kind, name) of each step; the kinds are kernel, library, operator, view, allocation.")
+          "(kind, name) of each step; the kinds are kernel, library, operator, view, allocation, copy.")
       .def_property_readonly("inputs",
                              [](const Plan &plan) {
                                std::vector<std::string> inputs;
@@ -124,8 +136,9 @@ static void bindCalls(py::module_ &module) {
               specs.push_back({input.sizes().vec(), input.scalar_type()});
               strides.push_back(input.strides().vec());
             }
+            c10::Device device = plan->getPlan().getDevice();
             self.entries.insert(self.entries.begin(),
-                                {std::move(plan), std::move(specs), std::move(strides), mode, kind});
+                                {std::move(plan), std::move(specs), std::move(strides), device, mode, kind});
           },
           py::arg("plan"), py::arg("inputs"), py::arg("mode"), py::arg("kind"))
       .def(
@@ -178,16 +191,25 @@ static void bindCompile(py::module_ &module) {
 
   module.def(
       "compile",
-      [](const Model &model, bool freeze, bool useKernels, bool fuse, std::vector<std::vector<int64_t>> outputStrides) {
-        CompileOptions options{freeze, useKernels, fuse, std::move(outputStrides)};
+      [](const Model &model, bool freeze, bool useKernels, bool fuse, std::vector<std::vector<int64_t>> outputStrides,
+         std::optional<int> cudaDevice, bool cudaCopies) {
+        CompileOptions options{freeze, useKernels, fuse, cudaDevice, cudaCopies, std::move(outputStrides)};
         return compile(model, options);
       },
       py::arg("model"), py::kw_only(), py::arg("freeze") = false, py::arg("use_kernels") = true, py::arg("fuse") = true,
-      py::arg("output_strides") = std::vector<std::vector<int64_t>>());
+      py::arg("output_strides") = std::vector<std::vector<int64_t>>(), py::arg("cuda_device") = py::none(),
+      py::arg("cuda_copies") = false);
   module.def("parse", &parseModel, py::arg("text"), py::arg("tensors"), "A model from MLIR text.");
 }
 
 void pfcn::bindRuntime(py::module_ &module) {
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      std::rethrow_exception(pointer);
+    } catch (const CudaFailure &failure) {
+      raise(failure);
+    }
+  });
   bindPlan(module);
   bindWeights(module);
   bindCalls(module);

@@ -8,6 +8,7 @@ from .compile import Compiled, compile
 from .errors import (
     CaptureError,
     CompileError,
+    CudaError,
     Error,
     FusionError,
     InputError,
@@ -19,6 +20,7 @@ __all__ = [
     "CaptureError",
     "CompileError",
     "Compiled",
+    "CudaError",
     "Error",
     "FusionError",
     "Group",

@@ -79,6 +79,7 @@ class Capture:
     # the strides that eager gave it.
     aliases_foreign: list[bool] = field(default_factory=list)
     out_strides: list[tuple[int, ...]] = field(default_factory=list)
+    devices: set[torch.device] = field(default_factory=set)  # of the inputs
 
     @functools.cached_property
     def model(self) -> _C.Model:

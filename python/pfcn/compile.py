@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from .engine import _HOOKS, Engine, Options
-from .errors import CaptureError, Error, FusionError, InputError, InputTypeError
+from .errors import CaptureError, FusionError, InputError, InputTypeError
 from .report import Report
 
 # What belongs to the compiled module itself; everything else is the model's.
@@ -117,6 +117,9 @@ def compile(
         each, a tuple of results)
     example_inputs, example_kwargs: arguments of one call, to compile for now; without them, the
         first call compiles. Calls with other shapes compile when they come.
+    device: "cuda" or "cuda:1" runs kernels on that GPU. For a model and inputs on the CPU it copies:
+        weights once, and again where they have changed, inputs and results with every call. A
+        model that is on a GPU runs there, whatever is asked for.
     dynamic_shapes: taken for compatibility with torch.export; sizes that vary are found out by
         comparing recordings, and every shape is allowed
     freeze: the weights as they are now are used for good, in the layout that suits the kernels
@@ -128,10 +131,10 @@ def compile(
     Where autograd has to follow a call, it runs in eager.
     """
     module = _as_module(model)
-    _check_device(device)
+    on = _as_device(device)
     if on_error not in ("raise", "eager"):
         raise InputError(f'on_error is "raise" or "eager", not {on_error!r}')
-    options = Options(freeze=freeze, strict=strict, on_error=on_error)
+    options = Options(freeze=freeze, strict=strict, on_error=on_error, device=on)
     given = example_inputs is not None or example_kwargs is not None
     args = _as_tuple(example_inputs)
     if dry_run:
@@ -161,9 +164,14 @@ def _as_module(model: Any) -> nn.Module:
     )
 
 
-def _check_device(device: str | torch.device | None) -> None:
-    if device is not None and torch.device(device).type != "cpu":
-        raise Error(f'device "{device}" is not supported yet; use device="cpu" or leave it out')
+def _as_device(device: str | torch.device | None) -> torch.device | None:
+    try:
+        on = None if device is None else torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f'device is "cpu", "cuda" or "cuda:N", not {device!r}') from error
+    if on is not None and on.type not in ("cpu", "cuda"):
+        raise InputError(f'device is "cpu", "cuda" or "cuda:N", not "{device}"')
+    return on
 
 
 def _as_tuple(example_inputs: Any) -> tuple:

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from . import _C, capture
-from .errors import CaptureError, CompileError, Error, FusionError
+from .errors import CaptureError, CompileError, CudaError, Error, FusionError
 from .report import Group, Miss, Report
 
 _MAX_CALLS = 64  # shapes whose plan is at hand
@@ -36,6 +36,7 @@ class Options:
     on_error: str = "raise"
     use_kernels: bool = True
     fuse: bool = True
+    device: torch.device | None = None
 
 
 @dataclass
@@ -213,6 +214,9 @@ class Engine:
                                  self.options.freeze)  # fmt: skip
         except FusionError:
             raise
+        except CaptureError as error:
+            self.eager_reason = str(error)
+            return Call()
         except Exception as error:
             return self._failed(error)
         self.eager_reason = ""
@@ -221,6 +225,8 @@ class Engine:
     def _failed(self, error: Exception) -> Call:
         message = f"compiling failed: {error}"
         if self.options.on_error == "raise":
+            if isinstance(error, CudaError):
+                raise error
             raise CompileError(
                 message
                 + '\n  remedy: report it; on_error="eager" runs the model in eager meanwhile'
@@ -232,35 +238,46 @@ class Engine:
     def _record(self, args: tuple, kwargs: dict) -> capture.Capture:
         started = time.perf_counter()
         recording = capture.record(self.model, args, kwargs)
+        recording.devices = {tensor.device for tensor in recording.inputs}
         recording.inputs = list(map(_without_data, recording.inputs))
         self.record_seconds = time.perf_counter() - started
         return recording
 
+    def _find_target(self, recording: capture.Capture) -> dict[str, Any]:
+        """What to compile for, as arguments of `_C.compile`."""
+        own = {tensor.device for _, tensor in capture._named_tensors(self.model)}
+        device, asked = _only(recording.devices | own), self.options.device
+        if device.type == "cuda":
+            return {"cuda_device": device.index, "cuda_copies": False}
+        if asked is not None and asked.type == "cuda":
+            return {"cuda_device": asked.index or 0, "cuda_copies": True}
+        return {}
+
     def _compile_for(self, recording: capture.Capture) -> Plan:
         """The plan of a recording: its own, one that covers it, or one that is made now."""
-        layout = tuple(map(_order, recording.out_strides))
+        target = self._find_target(recording)
+        layout = (*map(_order, recording.out_strides), tuple(target.items()))
         plan = self.plans.get((recording.tape_key, layout))
         if plan is not None:
             return plan
         for general in self.general:
-            if tuple(map(_order, general.out_strides)) == layout and capture.matches(
-                general, recording
-            ):
+            if (general.tape_key, layout) in self.plans and capture.matches(general, recording):
                 return self.plans[general.tape_key, layout]
         for earlier in self.recordings:
             joined = capture.unify(recording, earlier)
-            if joined is None or tuple(map(_order, earlier.out_strides)) != layout:
+            if joined is None or (earlier.tape_key, layout) not in self.plans:
                 continue
             if not capture.matches(joined, recording):
                 continue
             self.general.append(joined)
-            return self._compile(joined, layout)
+            return self._compile(joined, layout, target)
         self.recordings = [recording, *self.recordings][:_MAX_RECORDINGS]
-        return self._compile(recording, layout)
+        return self._compile(recording, layout, target)
 
-    def _compile(self, recording: capture.Capture, layout: tuple) -> Plan:
+    def _compile(self, recording: capture.Capture, layout: tuple, target: dict[str, Any]) -> Plan:
         started = time.perf_counter()
         model = recording.model
+        _only({tensor.device for tensor in model.tensors.values()})
         imported = time.perf_counter()
         compilation = _C.compile(
             model,
@@ -268,6 +285,7 @@ class Engine:
             use_kernels=self.options.use_kernels,
             fuse=self.options.fuse,
             output_strides=[list(strides) for strides in recording.out_strides],
+            **target,
         )
         phases = {"record": self.record_seconds, "import": imported - started}
         phases.update(compilation.seconds)
@@ -312,6 +330,14 @@ class Engine:
         return report
 
 
+def _only(devices: set[torch.device]) -> torch.device:
+    """The one device of all tensors."""
+    if len(devices) > 1:
+        names = " and ".join(sorted(map(str, devices)))
+        raise CaptureError(f"it has tensors on {names}", remedy="move them all to one device")
+    return next(iter(devices), torch.device("cpu"))
+
+
 def _without_data(tensor: torch.Tensor) -> torch.Tensor:
     """Shape, strides and dtype of an input; its data are the caller's to free."""
     return torch.empty_strided(
@@ -320,7 +346,7 @@ def _without_data(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _describe(tensor: torch.Tensor) -> tuple:
-    return (tensor.shape, tensor.stride(), tensor.dtype)
+    return (tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
 
 
 def _order(strides: tuple[int, ...]) -> tuple:

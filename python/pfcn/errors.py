@@ -34,6 +34,21 @@ class CompileError(Error):
     """A recorded model that could not be compiled: a defect of pfcn, not of the model."""
 
 
+class CudaError(Error):
+    """A call of the CUDA driver that failed, or a driver that is not there.
+
+    name: as the driver spells it, such as CUDA_ERROR_OUT_OF_MEMORY
+    remedy: what to do
+    """
+
+    def __init__(self, name: str, message: str, remedy: str):
+        self.name, self.remedy = name, remedy
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple:
+        return (CudaError, (self.name, str(self), self.remedy))
+
+
 class InputError(Error, ValueError):
     """An argument of a pfcn function that it cannot work with."""
 

@@ -16,6 +16,8 @@
 
 namespace pfcn::runtime {
 
+class DeviceCopy;
+
 /// Tensors of a model by path.
 using NamedTensors = std::map<std::string, at::Tensor>;
 
@@ -56,6 +58,8 @@ private:
     at::Tensor tensor;
     /// Of a live tensor, which `p.data = …` can change; null for a snapshot.
     const TensorSpec *spec = nullptr;
+    /// Its values where kernels read them; null where that is the tensor itself.
+    std::shared_ptr<DeviceCopy> onDevice;
   };
 
   std::shared_ptr<const Plan> plan;

@@ -20,6 +20,10 @@ struct CompileOptions {
   bool useKernels = true;
   /// Detect groups; otherwise the model runs op by op.
   bool fuse = true;
+  /// The number of the CUDA device to compile for; none for the CPU.
+  std::optional<int> cudaDevice;
+  /// Tensors are on the CPU all the same, and copied.
+  bool cudaCopies = false;
   /// The strides of eager's results, where the model's own layout is to be kept.
   std::vector<std::vector<int64_t>> outputStrides;
 };

@@ -71,11 +71,13 @@ private:
   void adopt();
   void moveInto(size_t i, const std::shared_ptr<HomeState> &state, int64_t slot);
   void refreshCopy();
+  at::Tensor makeStacked() const;
 
   std::vector<at::Tensor> members;
   std::vector<std::string> names;
   std::vector<int64_t> shape, strides;
   at::ScalarType dtype;
+  at::Device device = at::kCPU;
 
   std::shared_ptr<HomeState> home;
   int64_t firstSlot = 0;

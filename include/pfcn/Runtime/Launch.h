@@ -46,7 +46,15 @@ struct LaunchOperand {
   /// Of the kernel's memref type; `ShapedType::kDynamic` where it takes any.
   std::vector<int64_t> sizes, strides;
   int64_t offset;
+
+  /// The view of all instances on `whole`, `start` elements behind its first; false where it is not of the kernel's
+  /// type.
+  bool describe(const at::Tensor &whole, llvm::SmallVectorImpl<int64_t> &sizes,
+                llvm::SmallVectorImpl<int64_t> &viewStrides, int64_t &start) const;
 };
+
+/// The operand of a kernel that takes it as this memref.
+LaunchOperand makeOperand(mlir::pfcn::AccessAttr access, int64_t count, mlir::Type type);
 
 class Launch {
 public:

@@ -40,13 +40,16 @@ struct Leaf {
   bool isStack;
   /// The number of instances that lie interleaved in a packed stack; 0 for torch's own layout.
   int64_t packedLanes;
+  /// In pfcn's own memory of a device, where only kernels read it.
+  bool onDevice;
   TensorSpec spec;
 };
 
-enum class StepKind { Kernel, Library, Operator, View, Allocation };
+enum class StepKind { Kernel, Library, Operator, View, Allocation, Copy };
 
 const char *getName(StepKind kind);
 
+struct CudaTarget;
 struct Frame;
 
 struct Step {
@@ -79,7 +82,8 @@ class Plan {
 public:
   /// Flattens `forward` of the module. Throws `c10::Error` for what cannot be run.
   static std::shared_ptr<const Plan> create(mlir::ModuleOp module, KernelLookup lookup = nullptr,
-                                            llvm::ArrayRef<std::vector<int64_t>> outputStrides = {});
+                                            llvm::ArrayRef<std::vector<int64_t>> outputStrides = {},
+                                            std::shared_ptr<const CudaTarget> cuda = nullptr);
 
   /// The results for these inputs, in fresh tensors: none is a view of another, of an input
   /// or of a weight, except where the model returns an input or a parameter as it is.
@@ -90,6 +94,10 @@ public:
   std::vector<at::Tensor> runUnchecked(TensorRange inputs, TensorRange leaves) const;
 
   const std::vector<TensorSpec> &getInputs() const { return inputs; }
+  /// Where inputs, weights and results are.
+  c10::Device getDevice() const;
+  /// What kernels run on; null for the CPU.
+  const std::shared_ptr<const CudaTarget> &getCuda() const { return cuda; }
   const std::vector<Leaf> &getLeaves() const { return leaves; }
   const std::vector<Step> &getSteps() const { return program.steps; }
 
@@ -106,6 +114,7 @@ private:
   void check(TensorRange inputs, TensorRange leaves) const;
   std::vector<at::Tensor> collect(Frame &frame, TensorRange given, TensorRange weights) const;
 
+  std::shared_ptr<const CudaTarget> cuda;
   Program program;
   std::vector<TensorSpec> inputs;
   std::vector<Leaf> leaves;

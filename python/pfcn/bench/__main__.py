@@ -73,10 +73,20 @@ def meaning(rows: list[Row]) -> str:
     )
 
 
+def find_device(name: str) -> torch.device:
+    """The device; RuntimeError where torch has none of the name."""
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        built = torch.version.cuda
+        why = f"torch finds none, with CUDA {built}" if built else "this torch was built without CUDA"
+        raise RuntimeError(f"no CUDA device: {why}; see nvidia-smi, and pytorch.org for a build with CUDA")
+    return device
+
+
 def run(workload: Workload, args: argparse.Namespace, console: Console) -> list[Row]:
     """Measures one workload and shows it; returns all rows, those without figures too."""
     torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
+    device = find_device(args.device)
     model, x = workload.make(args.instances, args.batch)
     model, x = model.to(device), x.to(device)
     systems = [s for s in workload.systems if args.all or not s.slow]
@@ -107,6 +117,7 @@ def run(workload: Workload, args: argparse.Namespace, console: Console) -> list[
         f"{workload.name}: n={args.instances}, batch {args.batch}, {args.threads} "
         f"thread{'s' if args.threads > 1 else ''}, {args.device}, torch {torch.__version__}, "
         f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+        + (f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "")
     )
     show(console, title, rows, left_out)
     if args.plot:

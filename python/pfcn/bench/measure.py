@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from .systems import synchroniser
+from .systems import stopwatch, synchroniser
 from .workload import Call, LeftOut, System
 
 WARMUPS, CALLS = 5, 30  # the form in which the seed's figures were first published
@@ -45,6 +45,7 @@ class Turn:
     def __init__(self, row: Row, call: Call, x: torch.Tensor):
         self.row, self.call, self.x = row, call, x
         self.synchronise = synchroniser(x.device)
+        self.time = stopwatch(x.device)
 
     def wall(self) -> None:
         """5 calls to warm up, then the wall time of 30, the device idle before and after."""
@@ -63,11 +64,7 @@ class Turn:
         for _ in range(CACHE_WARMUPS if calls > CACHE_WARMUPS else 0):
             self.call(self.x)
         for _ in range(calls):
-            self.synchronise()
-            start = time.perf_counter_ns()
-            self.call(self.x)
-            self.synchronise()
-            self.row.samples.append((time.perf_counter_ns() - start) / 1e3)
+            self.row.samples.append(self.time(lambda: self.call(self.x)))
 
 
 def set_up(system: System, model: nn.Module, x: torch.Tensor, expected: torch.Tensor) -> Turn | Row:

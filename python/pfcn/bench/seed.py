@@ -140,6 +140,7 @@ SEED = Workload(
         System("eager loop", systems.eager),
         System("stepwise synchronised", lambda m, x: StepwiseSynchronised(m, x.device)),
         System("multi-stream", systems.cuda_only(lambda m, x: MultiStream(m))),
+        System("eager loop, CUDA graph", systems.cuda_graph(systems.eager)),
         System("torch.jit.script", systems.jit_script),
         System("torch.jit.script, frozen", systems.jit_script_frozen, slow=True),
         System("torch.compile of the loop", systems.torch_compile, slow=True),
@@ -150,5 +151,6 @@ SEED = Workload(
         System("baddbmm by hand, W xᵀ", baddbmm_transposed),
         System("pfcn (live weights)", systems.pfcn(freeze=False)),
         System("pfcn (freeze=True)", systems.pfcn(freeze=True)),
+        System("pfcn (live weights), CUDA graph", systems.cuda_graph(systems.pfcn(freeze=False))),
     ],
 )
