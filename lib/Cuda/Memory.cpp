@@ -77,7 +77,6 @@ Error Device::copyToDevice(uint64_t target, const void *source, size_t bytes) {
   Scope scope(*this);
   if (Error error = check(scope.result, "the device's context cannot be made current"))
     return error;
-  // The driver stages pageable memory before it returns.
   return check(api.copyToDevice(target, source, bytes, stream), "copying to the device failed");
 }
 

@@ -32,6 +32,7 @@
 #include "mlir/Target/LLVMIR/Export.h"
 #include "mlir/Transforms/Passes.h"
 #include "mlir/Transforms/WalkPatternRewriteDriver.h"
+#include "llvm/ADT/StringSwitch.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/IRReader/IRReader.h"
@@ -126,17 +127,18 @@ static void buildPipeline(OpPassManager &pm) {
   gpu.addPass(createReconcileUnrealizedCastsPass());
 }
 
-/// The oldest PTX version that knows the chip: a driver must be as new as the version it is given.
+/// The oldest PTX version that knows the chip: a driver must be as new as the version it is given. LLVM ends the
+/// process for a version that does not; null for a chip of which that is not known.
 static const char *getPtxFeature(llvm::StringRef chip) {
-  unsigned number = 0;
-  chip.drop_front(std::min<size_t>(chip.size(), 3)).consumeInteger(10, number);
-  if (number == 103)
-    return "+ptx88";
-  if (number >= 120)
-    return "+ptx87";
-  if (number >= 100)
-    return "+ptx86";
-  return number >= 89 ? "+ptx78" : "+ptx71";
+  return llvm::StringSwitch<const char *>(chip)
+      .Cases({"sm_75", "sm_80", "sm_86"}, "+ptx71")
+      .Case("sm_87", "+ptx74")
+      .Cases({"sm_89", "sm_90"}, "+ptx78")
+      .Case("sm_100", "+ptx86")
+      .Case("sm_120", "+ptx87")
+      .Cases({"sm_103", "sm_121"}, "+ptx88")
+      .Case("sm_110", "+ptx90")
+      .Default(nullptr);
 }
 
 static llvm::Expected<std::unique_ptr<llvm::TargetMachine>> createTargetMachine(const std::string &chip) {
@@ -149,12 +151,14 @@ static llvm::Expected<std::unique_ptr<llvm::TargetMachine>> createTargetMachine(
   const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target)
     return llvm::createStringError("this LLVM has no NVPTX back end: " + error);
-  if (!llvm::StringRef(chip).starts_with("sm_"))
-    return llvm::createStringError("unknown chip '" + chip + "': name one as sm_90");
+  const char *ptx = getPtxFeature(chip);
+  if (!ptx)
+    return llvm::createStringError("unknown chip '" + chip +
+                                   "': name one of sm_75, 80, 86, 87, 89, 90, 100, 103, 110, 120 and 121, as sm_90");
   std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(
-      triple, chip, getPtxFeature(chip), {}, std::nullopt, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
-  if (!machine || !machine->getMCSubtargetInfo()->isCPUStringValid(chip))
-    return llvm::createStringError("unknown chip '" + chip + "': name one as sm_90");
+      triple, chip, ptx, {}, std::nullopt, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
+  if (!machine)
+    return llvm::createStringError("LLVM cannot compile for " + chip);
   return machine;
 }
 

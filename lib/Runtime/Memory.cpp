@@ -49,10 +49,11 @@ static void copyTo(const CudaTarget &target, const at::Tensor &onDevice, const a
                                            contiguous.const_data_ptr(), contiguous.nbytes()));
 }
 
-at::Tensor upload(const CudaTarget &target, const at::Tensor &host) {
-  at::Tensor contiguous = host.resolve_conj().resolve_neg().contiguous();
-  at::Tensor onDevice = allocateOwn(target, host.sizes(), host.scalar_type());
-  copyTo(target, onDevice, contiguous);
+at::Tensor toDense(const at::Tensor &host) { return host.resolve_conj().resolve_neg().contiguous(); }
+
+at::Tensor upload(const CudaTarget &target, const at::Tensor &dense) {
+  at::Tensor onDevice = allocateOwn(target, dense.sizes(), dense.scalar_type());
+  copyTo(target, onDevice, dense);
   return onDevice;
 }
 
@@ -65,7 +66,7 @@ at::Tensor download(const CudaTarget &target, const at::Tensor &onDevice) {
 
 at::Tensor DeviceCopy::get(const at::Tensor &host) {
   std::lock_guard<std::mutex> lock(mutex);
-  at::Tensor now = host.detach().resolve_conj().resolve_neg().contiguous();
+  at::Tensor now = toDense(host.detach());
   if (onDevice.defined() && onDevice.sizes() == now.sizes() &&
       std::memcmp(copied.const_data_ptr(), now.const_data_ptr(), now.nbytes()) == 0)
     return onDevice;
@@ -77,6 +78,7 @@ at::Tensor DeviceCopy::get(const at::Tensor &host) {
   onDevice.reset();
   copied = now.clone();
   copyTo(*target, whole, copied);
+  throwIfError(target->device->synchronize());
   onDevice = whole;
   return onDevice;
 }

@@ -209,12 +209,16 @@ unsigned PlanBuilder::useByKernel(mlir::Value value) {
   if (auto found = deviceSlots.find(value); found != deviceSlots.end())
     return found->second;
   unsigned slot = program.tensorCount++;
-  if (auto constant = value.getDefiningOp<ConstantOp>())
-    program.constants.push_back({slot, upload(*cuda, makeConstant(constant.getValue()))});
-  else
+  if (auto constant = value.getDefiningOp<ConstantOp>()) {
+    at::Tensor dense = toDense(makeConstant(constant.getValue()));
+    program.constants.push_back({slot, upload(*cuda, dense)});
+    throwIfError(cuda->device->synchronize());
+  } else {
     addStep(StepKind::Copy, "to_device", [=, source = use(value), target = cuda](Frame &frame) {
-      frame.tensors[slot] = upload(*target, frame.tensors[source]);
+      frame.sources.push_back(toDense(frame.tensors[source]));
+      frame.tensors[slot] = upload(*target, frame.sources.back());
     });
+  }
   return deviceSlots[value] = slot;
 }
 
@@ -611,6 +615,11 @@ std::vector<at::Tensor> Plan::run(TensorRange given, TensorRange weights) const 
   return runUnchecked(given, weights);
 }
 
+/// Waits for pfcn's own stream on a device, which may read tensors of the run.
+static llvm::Error finish(const CudaTarget *cuda) {
+  return cuda && cuda->copies ? cuda->device->synchronize() : llvm::Error::success();
+}
+
 std::vector<at::Tensor> Plan::runUnchecked(TensorRange given, TensorRange weights) const {
   at::NoGradGuard noGrad;
   at::AutoDispatchBelowADInplaceOrView below;
@@ -619,7 +628,13 @@ std::vector<at::Tensor> Plan::runUnchecked(TensorRange given, TensorRange weight
     frame.tensors[program.inputs[i]] = given[i];
   for (size_t i = 0; i < weights.size(); ++i)
     frame.tensors[leafSlots[i]] = weights[i];
-  program.run(frame);
+  try {
+    program.run(frame);
+  } catch (...) {
+    llvm::consumeError(finish(cuda.get()));
+    throw;
+  }
+  throwIfError(finish(cuda.get()));
   return collect(frame, given, weights);
 }
 

@@ -53,13 +53,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if arguments.target == "cuda":
-        raise InputError("target cuda is not supported yet; use --target=cpu")
     if arguments.repeat < 1:
         raise InputError(f"--repeat takes a number of calls, not {arguments.repeat}")
     inputs = [_read_array(path) for path in arguments.input]
     started = time.perf_counter()
-    call = _load(arguments.model, arguments.params, inputs)
+    call = _load(arguments.model, arguments.params, inputs, arguments.target)
     seconds = time.perf_counter() - started
     outputs, times = _time(call, inputs, arguments.repeat)
     if arguments.output and len(arguments.output) != len(outputs):
@@ -71,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> None:
     _tell(outputs, times, seconds, arguments.json)
 
 
-def _load(path: Path, params: Path | None, inputs: list[torch.Tensor]) -> Call:
+def _load(path: Path, params: Path | None, inputs: list[torch.Tensor], target: str) -> Call:
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     loaders = {".mlir": _load_mlir, ".pt": _load_script}
@@ -80,17 +78,18 @@ def _load(path: Path, params: Path | None, inputs: list[torch.Tensor]) -> Call:
             f"{path} is of no kind that is supported: {', '.join(sorted(loaders))}"
             + ("; save the model with torch.jit.save for now" if path.suffix == ".pt2" else "")
         )
-    return loaders[path.suffix](path, params, inputs)
+    return loaders[path.suffix](path, params, inputs, target)
 
 
-def _load_mlir(path: Path, params: Path | None, inputs: list[torch.Tensor]) -> Call:
+def _load_mlir(path: Path, params: Path | None, inputs: list[torch.Tensor], target: str) -> Call:
     tensors = _read_params(params) if params else {}
-    compilation = _C.compile(_C.parse(path.read_text(), tensors), freeze=True)
+    on = {"cuda_device": 0, "cuda_copies": True} if target == "cuda" else {}
+    compilation = _C.compile(_C.parse(path.read_text(), tensors), freeze=True, **on)
     bound = _C.BoundPlan(compilation.plan, tensors, _C.Weights(), freeze=True)
     return bound.run
 
 
-def _load_script(path: Path, params: Path | None, inputs: list[torch.Tensor]) -> Call:
+def _load_script(path: Path, params: Path | None, inputs: list[torch.Tensor], target: str) -> Call:
     if params:
         raise InputError("--params goes with .mlir; a TorchScript file has its own weights")
     with warnings.catch_warnings():
@@ -99,7 +98,7 @@ def _load_script(path: Path, params: Path | None, inputs: list[torch.Tensor]) ->
             model = torch.jit.load(path, map_location="cpu")
         except RuntimeError as error:
             raise InputError(f"{path} is no TorchScript file: {_one_line(error)}") from error
-    fast = compile(model, tuple(inputs), freeze=True)
+    fast = compile(model, tuple(inputs), freeze=True, device=target)
     return lambda tensors: torch.utils._pytree.tree_leaves(fast(*tensors))
 
 

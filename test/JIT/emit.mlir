@@ -40,7 +40,7 @@
 // LAUNCHES: "kernel": "bank",
 // LAUNCHES: "shared_bytes": {{[0-9]+}}
 
-// CHIP: error: unknown chip 'sm_1': name one as sm_90
+// CHIP: error: unknown chip 'sm_1': name one of sm_75
 // CPU: error: unknown processor 'pdp11': name one as clang's -march does
 // NONE: error: the module has no GPU kernels: run --pfcn-lower-kernels-to-gpu first
 // PTXAS: error: ptxas is in none of CUDA_ROOT, CUDA_HOME and PATH: install CUDA, or `pip install nvidia-cuda-nvcc`

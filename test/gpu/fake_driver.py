@@ -3,6 +3,7 @@
 `FakeDriver(folder).environment()` is for a child process, whose dlopen("libcuda.so.1") finds it;
 `.preload()` makes this process's find it. What the fake driver obeys:
   FAKE_CUDA_CAPABILITY=90   FAKE_CUDA_DEVICES=1   FAKE_CUDA_MEMORY=bytes   FAKE_CUDA_ORDER=backward
+  FAKE_CUDA_VERSION=13000
   FAKE_CUDA_FAIL=cuLaunchKernel:2:719,…   the second call of cuLaunchKernel returns error 719
 """
 

@@ -88,7 +88,7 @@ public:
   /// The stream for work on memory from `allocate`.
   void *getStream() const { return stream; }
   llvm::Expected<Buffer> allocate(size_t bytes);
-  /// In the order of the device's stream; host memory may be reused after the call.
+  /// In the order of the device's stream, which may read host memory until it has been waited for.
   llvm::Error copyToDevice(uint64_t target, const void *source, size_t bytes);
   llvm::Error copyOnDevice(uint64_t target, uint64_t source, size_t bytes);
   /// Waits for all work before, and for the copy.

@@ -31,8 +31,10 @@ private:
   std::shared_ptr<const CudaTarget> target;
 };
 
-/// A CPU tensor in pfcn's own device memory, contiguous.
-at::Tensor upload(const CudaTarget &target, const at::Tensor &host);
+/// A CPU tensor as copies to a device read it.
+at::Tensor toDense(const at::Tensor &host);
+/// A dense CPU tensor in pfcn's own device memory. It must live until the device's work has been waited for.
+at::Tensor upload(const CudaTarget &target, const at::Tensor &dense);
 /// The other way round; waits for what is still computed.
 at::Tensor download(const CudaTarget &target, const at::Tensor &onDevice);
 

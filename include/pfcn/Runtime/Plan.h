@@ -76,6 +76,8 @@ struct Frame {
   explicit Frame(const Program &program);
   llvm::SmallVector<at::Tensor, 16> tensors;
   llvm::SmallVector<int64_t, 4> indices;
+  /// What copies to a device may still be reading.
+  llvm::SmallVector<at::Tensor, 2> sources;
 };
 
 class Plan {
