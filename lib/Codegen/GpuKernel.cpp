@@ -56,12 +56,21 @@ void GpuKernel::createFunction() {
   outerSizes[schedule.instanceClass] = builder.constant(count);
   unsigned next = 0, tensor = 0;
   for (BlockArgument argument : body.getArguments())
-    inputs.push_back(viewTensor(tensors[tensor++], argument, next));
+    inputs.push_back(viewTensor(tensors, tensor++, argument, next));
   for (Value value : kernel.getYielded())
-    results.push_back(viewTensor(tensors[tensor++], value, next));
+    results.push_back(viewTensor(tensors, tensor++, value, next));
 }
 
-Buffer GpuKernel::viewTensor(MemRefType type, Value bodyValue, unsigned &next) {
+ArrayAttr GpuKernel::getEqualSizes() {
+  SmallVector<Attribute> groups;
+  for (int cls : schedule.outerClasses)
+    if (auto it = dynamicSizes.find(cls); it != dynamicSizes.end() && it->second.size() > 2)
+      groups.push_back(builder.getDenseI64ArrayAttr(it->second));
+  return builder.getArrayAttr(groups);
+}
+
+Buffer GpuKernel::viewTensor(ArrayRef<MemRefType> tensors, unsigned tensor, Value bodyValue, unsigned &next) {
+  MemRefType type = tensors[tensor];
   Location loc = builder.getLoc();
   Buffer buffer;
   buffer.isGlobal = true;
@@ -75,6 +84,8 @@ Buffer GpuKernel::viewTensor(MemRefType type, Value bodyValue, unsigned &next) {
     OpFoldResult known =
         ShapedType::isDynamic(size) ? OpFoldResult(function.getArgument(next++)) : builder.constant(size);
     int cls = dims.getClass(bodyValue, dim);
+    if (schedule.isOuter(cls) && ShapedType::isDynamic(size))
+      dynamicSizes[cls].append({static_cast<int64_t>(tensor), dim});
     if (schedule.isOuter(cls) && (!outerSizes.count(cls) || !ShapedType::isDynamic(size)))
       outerSizes[cls] = known;
   }
@@ -154,7 +165,6 @@ bool GpuKernel::stagesUniform(Value value) {
   return size > 1 && scratchBytes + size * bytes * warps <= options.maxScratch / 2;
 }
 
-void GpuKernel::stage(const Buffer &source, OpFoldResult from, const Buffer &scratch, OpFoldResult to,
-                      int64_t count) {
+void GpuKernel::stage(const Buffer &source, OpFoldResult from, const Buffer &scratch, OpFoldResult to, int64_t count) {
   threads.stage(source, from, scratch, to, count);
 }

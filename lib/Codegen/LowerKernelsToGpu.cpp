@@ -82,6 +82,8 @@ struct LowerKernelsToGpu : mlir::pfcn::impl::LowerKernelsToGpuBase<LowerKernelsT
                                    kernel.getInits(), kernel.getInputAccesses(), kernel.getInitAccesses());
     launch->setAttr("pfcn.grid_y", builder.getI64IntegerAttr(getGridY(schedule, dims, warps)));
     launch->setAttr("pfcn.block", builder.getDenseI64ArrayAttr({ThreadBuilder::warpSize, warps, 1}));
+    if (ArrayAttr equal = emitter.getEqualSizes(); !equal.empty())
+      launch->setAttr("pfcn.equal_sizes", equal);
     kernel->replaceAllUsesWith(launch);
     kernel.erase();
     return success();

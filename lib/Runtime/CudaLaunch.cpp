@@ -63,6 +63,9 @@ CudaLaunch::CudaLaunch(LaunchOp op, mlir::ModuleOp module, std::shared_ptr<const
     parameters.push_back({static_cast<Parameter::Kind>(what[1]), static_cast<size_t>(what[0]),
                           what.size() > 2 ? static_cast<size_t>(what[2]) : 0});
   }
+  if (auto equal = op->getAttrOfType<mlir::ArrayAttr>("pfcn.equal_sizes"))
+    for (mlir::Attribute group : equal)
+      equalSizes.push_back(mlir::cast<mlir::DenseI64ArrayAttr>(group).asArrayRef().vec());
   function = valueOrThrow(target->device->load(target->image, name));
 }
 
@@ -87,6 +90,10 @@ void CudaLaunch::run(TensorRange tensors) const {
     }
     view.address = reinterpret_cast<int64_t>(whole->const_data_ptr()) + start * whole->element_size();
   }
+  for (const std::vector<int64_t> &group : equalSizes)
+    for (size_t i = 2; i < group.size(); i += 2)
+      TORCH_CHECK_VALUE(views[group[i]].sizes[group[i + 1]] == views[group[0]].sizes[group[1]],
+                        "pfcn: two tensors of kernel ", name, " differ in the size of a dimension that they share");
   llvm::SmallVector<int64_t, 32> values;
   for (const Parameter &parameter : parameters) {
     const View &view = views[parameter.tensor];

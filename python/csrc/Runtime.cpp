@@ -199,6 +199,13 @@ static void bindCompile(py::module_ &module) {
       py::arg("model"), py::kw_only(), py::arg("freeze") = false, py::arg("use_kernels") = true, py::arg("fuse") = true,
       py::arg("output_strides") = std::vector<std::vector<int64_t>>(), py::arg("cuda_device") = py::none(),
       py::arg("cuda_copies") = false);
+  module.def(
+      "find_cuda_device",
+      [](int ordinal) {
+        cuda::Device *device = valueOrThrow(cuda::getDevice(ordinal));
+        return std::make_pair(device->getName(), device->getChip());
+      },
+      py::arg("ordinal"), "(name, chip) of a CUDA device; raises CudaError where there is none.");
   module.def("parse", &parseModel, py::arg("text"), py::arg("tensors"), "A model from MLIR text.");
 }
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from . import _C
 from .engine import _HOOKS, Engine, Options
 from .errors import CaptureError, FusionError, InputError, InputTypeError
 from .report import Report
@@ -117,9 +118,9 @@ def compile(
         each, a tuple of results)
     example_inputs, example_kwargs: arguments of one call, to compile for now; without them, the
         first call compiles. Calls with other shapes compile when they come.
-    device: "cuda" or "cuda:1" runs kernels on that GPU. For a model and inputs on the CPU it copies:
-        weights once, and again where they have changed, inputs and results with every call. A
-        model that is on a GPU runs there, whatever is asked for.
+    device: "cuda" or "cuda:1" runs kernels on that GPU. For a model and inputs on the CPU it
+        copies: weights once, and again where they have changed, inputs and results with every
+        call. A model that is on a GPU runs there, whatever is asked for.
     dynamic_shapes: taken for compatibility with torch.export; sizes that vary are found out by
         comparing recordings, and every shape is allowed
     freeze: the weights as they are now are used for good, in the layout that suits the kernels
@@ -134,6 +135,8 @@ def compile(
     on = _as_device(device)
     if on_error not in ("raise", "eager"):
         raise InputError(f'on_error is "raise" or "eager", not {on_error!r}')
+    if on is not None and on.type == "cuda" and on_error == "raise":
+        _C.find_cuda_device(on.index or 0)  # raises at once where there is none
     options = Options(freeze=freeze, strict=strict, on_error=on_error, device=on)
     given = example_inputs is not None or example_kwargs is not None
     args = _as_tuple(example_inputs)

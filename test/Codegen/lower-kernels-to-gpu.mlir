@@ -46,7 +46,7 @@ func.func @forward(%x: tensor<1x320xf32>) -> tensor<1x160xf32> {
 // A batch of unknown size: the warps of the blocks of a tile share it, and walk on from where they are.
 
 // CHECK-LABEL: func.func @dynamic
-// CHECK:         pfcn.launch @relus {{.*}} {pfcn.block = array<i64: 32, 4, 1>, pfcn.grid_y = 64 : i64}
+// CHECK:         pfcn.launch @relus {{.*}} {pfcn.block = array<i64: 32, 4, 1>, pfcn.equal_sizes = [array<i64: 0, 1, 1, 1>], pfcn.grid_y = 64 : i64}
 // CHECK-LABEL: gpu.func @relus(
 // CHECK-SAME:    %[[X:[a-z0-9]+]]: memref<f32>, %[[BATCH:[a-z0-9]+]]: index
 // CHECK:         gpu.block_id y

@@ -1,12 +1,13 @@
-"""The models that the CUDA path must run: small enough for the interpreter, each of another kind."""
+"""The models that the CUDA path must run, each of another kind, and small enough to interpret."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-from pfcn.bench.seed import ParallelFCN
 from torch import nn
+
+from pfcn.bench.seed import ParallelFCN
 
 
 class SharedInput(nn.Module):
@@ -33,7 +34,9 @@ class TwoClasses(nn.Module):
     def __init__(self, n: int):
         super().__init__()
         self.networks = nn.ModuleList(
-            nn.Sequential(nn.Linear(5, 7 if i % 2 else 12), nn.Tanh(), nn.Linear(7 if i % 2 else 12, 2))
+            nn.Sequential(
+                nn.Linear(5, 7 if i % 2 else 12), nn.Tanh(), nn.Linear(7 if i % 2 else 12, 2)
+            )
             for i in range(n)
         )
 

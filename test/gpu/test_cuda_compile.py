@@ -1,5 +1,5 @@
-"""`pfcn.compile(..., device="cuda")` on the fake driver, against eager: every kernel really runs, in
-the interpreter. One driver serves the process; faults that it notices fail the test."""
+"""`pfcn.compile(..., device="cuda")` on the fake driver, against eager: every kernel really runs,
+in the interpreter. One driver serves the process; faults that it notices fail the test."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pfcn
 import pytest
 import torch
 from cuda_models import MODELS, make
 from fake_driver import FakeDriver
-from pfcn.bench.seed import ParallelFCN
 from torch import nn
+
+import pfcn
+from pfcn.bench.seed import ParallelFCN
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -130,7 +131,7 @@ def test_frozen_weights_stay(driver):
 
 
 class Between(nn.Module):
-    """Operators of torch before, between and after two groups, and a weight that both sides read."""
+    """Operators of torch before, between and after two groups; a weight that both sides read."""
 
     def __init__(self):
         super().__init__()
@@ -283,7 +284,8 @@ from fake_driver import FakeDriver
 driver = FakeDriver(sys.argv[1])
 model, x = ParallelFCN(4).eval(), torch.randn(1, 80)
 functions = ["cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName",
-             "cuDeviceGetAttribute", "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent_v2", "cuStreamCreate"]
+             "cuDeviceGetAttribute", "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent_v2",
+             "cuStreamCreate"]
 with torch.no_grad():
     for function in functions:
         call = len(driver.calls(function)) + 1

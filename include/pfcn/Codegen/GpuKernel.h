@@ -22,6 +22,8 @@ public:
         warps(warps) {}
 
   gpu::GPUFuncOp getFunction() { return function; }
+  /// Dynamic sizes that have to be equal: per group, (tensor, dimension) pairs. The caller checks them.
+  ArrayAttr getEqualSizes();
 
 private:
   void createFunction() override;
@@ -37,12 +39,13 @@ private:
   void stage(const Buffer &source, OpFoldResult from, const Buffer &scratch, OpFoldResult to, int64_t count) override;
 
   /// What the function has for a tensor of the caller: consumes its parameters from `next` on.
-  Buffer viewTensor(MemRefType type, Value bodyValue, unsigned &next);
+  Buffer viewTensor(ArrayRef<MemRefType> tensors, unsigned tensor, Value bodyValue, unsigned &next);
 
   ThreadBuilder threads;
   int64_t warps;
   gpu::GPUFuncOp function;
   SmallVector<Buffer> inputs, results;
+  DenseMap<int, SmallVector<int64_t>> dynamicSizes;
 };
 
 } // namespace mlir::pfcn

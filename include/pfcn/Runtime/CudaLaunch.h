@@ -68,6 +68,8 @@ private:
   size_t inputCount;
   std::vector<LaunchOperand> operands;
   std::vector<Parameter> parameters;
+  /// Sizes that the kernel takes for equal: groups of (tensor, dimension) pairs.
+  std::vector<std::vector<int64_t>> equalSizes;
 };
 
 } // namespace pfcn::runtime

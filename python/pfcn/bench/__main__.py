@@ -78,8 +78,12 @@ def find_device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         built = torch.version.cuda
-        why = f"torch finds none, with CUDA {built}" if built else "this torch was built without CUDA"
-        raise RuntimeError(f"no CUDA device: {why}; see nvidia-smi, and pytorch.org for a build with CUDA")
+        why = (
+            f"torch finds none, with CUDA {built}" if built else "this torch was built without CUDA"
+        )
+        raise RuntimeError(
+            f"no CUDA device: {why}; see nvidia-smi, and pytorch.org for a build with CUDA"
+        )
     return device
 
 

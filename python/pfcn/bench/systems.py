@@ -18,8 +18,8 @@ def synchroniser(device: torch.device) -> Callable[[], None]:
 
 
 def stopwatch(device: torch.device) -> Callable[[Callable[[], object]], float]:
-    """What times one call in µs: the clock on the CPU; on a GPU, two events around what the call puts
-    on the stream, with the device idle before, so that launching counts and waiting does not."""
+    """What times one call in µs: the clock on the CPU; on a GPU, two events around what the call
+    puts on the stream, with the device idle before: launching counts, and waiting does not."""
 
     def clock(call: Callable[[], object]) -> float:
         start = time.perf_counter_ns()
