@@ -52,7 +52,7 @@ static at::Tensor find(const NamedTensors &tensors, const std::string &path, con
   TORCH_CHECK_VALUE(found != tensors.end(), "pfcn: there is no parameter '", path, "'");
   const at::Tensor &tensor = found->second;
   TORCH_CHECK_VALUE(wanted.matches(tensor) && tensor.device() == device, "pfcn: parameter '", path, "' is ",
-                    wanted.str(), " on ", device, ", and got ",
+                    wanted.str(), " on ", describe(device), ", and got ",
                     TensorSpec{tensor.sizes().vec(), tensor.scalar_type()}.str(), " on ", tensor.device());
   return tensor;
 }

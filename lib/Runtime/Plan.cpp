@@ -593,6 +593,8 @@ std::shared_ptr<const Plan> Plan::create(mlir::ModuleOp module, KernelLookup loo
   return plan;
 }
 
+std::string describe(c10::Device device) { return device.is_cpu() ? "the CPU" : device.str(); }
+
 c10::Device Plan::getDevice() const { return cuda && !cuda->copies ? cuda->getTorchDevice() : c10::Device(c10::kCPU); }
 
 void Plan::check(TensorRange given, TensorRange weights) const {
@@ -600,7 +602,7 @@ void Plan::check(TensorRange given, TensorRange weights) const {
                     given.size());
   for (size_t i = 0; i < inputs.size(); ++i)
     TORCH_CHECK_VALUE(inputs[i].matches(given[i]) && given[i].device() == getDevice(), "pfcn: input ", i, " is ",
-                      inputs[i].str(), " on ", getDevice(), ", and got ",
+                      inputs[i].str(), " on ", describe(getDevice()), ", and got ",
                       TensorSpec{given[i].sizes().vec(), given[i].scalar_type()}.str(), " on ", given[i].device());
   TORCH_CHECK_VALUE(weights.size() == leaves.size(), "pfcn: the plan has ", leaves.size(), " weights, and got ",
                     weights.size());

@@ -347,12 +347,17 @@ def test_a_driver_that_is_too_old(tmp_path):
     assert "CUDA 10.2" in text and "remedy: update NVIDIA's driver" in text
 
 
-def test_no_driver():
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_no_driver(tmp_path):
     if ctypes.util.find_library("cuda"):
         pytest.skip("this machine has a driver")
     text = run_script(None, NO_DRIVER)
     assert text.startswith("CUDA_DRIVER_NOT_FOUND")
     assert "libcuda.so.1" in text and "remedy: install NVIDIA's driver" in text
+    script_file(tmp_path, ParallelFCN(3).eval(), torch.randn(1, 60))
+    command = [ROOT / "build/bin/pfcn-run", tmp_path / "model.pt", "--target=cuda"]
+    done = subprocess.run(command, text=True, capture_output=True)
+    assert done.returncode == 1 and "libcuda.so.1" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,6 @@ ERRORS = {
     "input of no kind": (["model.pt", "--input", "model.mlir"], "no .npy array"),
     "too many outputs": (
         ["model.pt", "--input", "x.npy", "--output", "a.npy", "--output", "b.npy"], "1 results"),
-    "cuda": (["model.pt", "--target=cuda", "--input", "x.npy"], "cuda is not supported"),
     "repeat": (["model.pt", "--input", "x.npy", "--repeat", "0"], "--repeat"),
 }  # fmt: skip
 

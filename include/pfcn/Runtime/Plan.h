@@ -34,6 +34,9 @@ struct TensorSpec {
   std::string str() const;
 };
 
+/// A device in a message.
+std::string describe(c10::Device device);
+
 /// A weight of the plan: one parameter, or n of them stacked.
 struct Leaf {
   std::vector<std::string> paths;
