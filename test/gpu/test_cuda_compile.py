@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toolchain
 import torch
 from cuda_models import MODELS, make
 from fake_driver import FakeDriver
@@ -188,6 +189,47 @@ def test_threads_share_a_device(driver):
     with ThreadPoolExecutor(4) as pool:
         for x, result in zip(xs, pool.map(run, xs), strict=True):
             torch.testing.assert_close(result, model(x))
+
+
+# --- Images --------------------------------------------------------------------------------------
+
+
+def entries(tmp_path: Path) -> list[bytes]:
+    cache = tmp_path / "cache"
+    return [path.read_bytes() for path in cache.iterdir() if path.suffix != ".timestamp"]
+
+
+def test_ptx_is_compiled_once(driver, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("PFCN_LOG", "cache")
+    model, x = make("norm bank")
+    check(pfcn.compile(model, (x,), device="cuda"), model, x)
+    assert sum(b".target sm_90" in entry for entry in entries(tmp_path)) == 1
+    capfd.readouterr()
+    check(pfcn.compile(model, (x,), device="cuda"), model, x)
+    log = capfd.readouterr().err
+    assert "found" in log and "stored" not in log
+
+
+def test_cubins_are_assembled_by_ptxas(driver, tmp_path, monkeypatch):
+    # The fake driver reads PTX only: this ptxas hands it on where the real one takes it.
+    ptxas = tmp_path / "bin" / "ptxas"
+    ptxas.parent.mkdir()
+    ptxas.write_text(f'#!/bin/sh\n"{toolchain.tool("ptxas")}" "$@" && cp "$2" "$4"\n')
+    ptxas.chmod(0o700)
+    monkeypatch.setenv("CUDA_ROOT", str(tmp_path))
+    monkeypatch.setenv("PFCN_CUDA_IMAGE", "cubin")
+    torch.manual_seed(9)
+    model, x = ParallelFCN(21).eval(), torch.randn(2, 420)
+    check(pfcn.compile(model, (x,), device="cuda"), model, x)
+    assert len(entries(tmp_path)) == 2  # PTX and "cubin"
+    monkeypatch.setenv("PFCN_CUDA_IMAGE", "fatbin")
+    with pytest.raises(pfcn.CompileError, match="ptx or cubin, not 'fatbin'"):
+        pfcn.compile(model, (x,), device="cuda")
+    monkeypatch.setenv("PFCN_CUDA_IMAGE", "cubin")
+    monkeypatch.setenv("PFCN_CACHE_DIR", "")
+    ptxas.write_text("#!/bin/sh\necho no such chip >&2\nexit 3\n")
+    with pytest.raises(pfcn.CompileError, match=r"ptxas failed for sm_90: [^\0]*no such chip"):
+        pfcn.compile(model, (x,), device="cuda")
 
 
 # --- Errors --------------------------------------------------------------------------------------
