@@ -1,15 +1,17 @@
 //===- LowerKernels.cpp - kernels to functions, and launches in their place --------===//
 
 #include "pfcn/Codegen/CpuKernel.h"
+#include "pfcn/Codegen/LowerEachKernel.h"
 #include "pfcn/Codegen/Passes.h"
 
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/IR/Remarks.h"
 #include "mlir/IR/SymbolTable.h"
 
 namespace mlir::pfcn {
@@ -25,14 +27,8 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
   using LowerKernelsBase::LowerKernelsBase;
 
   void runOnOperation() override {
-    SmallVector<KernelOp> kernels;
-    getOperation().walk([&](KernelOp kernel) { kernels.push_back(kernel); });
-    for (KernelOp kernel : kernels) {
-      std::string reason;
-      if (failed(lower(kernel, reason)))
-        remark::missed(kernel.getLoc(), remark::RemarkOpts::name("LowerKernels").category("pfcn.lowering"))
-            << remark::reason("{0}", reason) << remark::metric("kernel", kernel.getName());
-    }
+    lowerEachKernel(getOperation(), "LowerKernels",
+                    [&](KernelOp draft, std::string &reason) { return lower(draft, reason); });
   }
 
   LogicalResult lower(KernelOp kernel, std::string &reason) {

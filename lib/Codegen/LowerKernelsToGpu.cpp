@@ -1,15 +1,17 @@
 //===- LowerKernelsToGpu.cpp - kernels to GPU functions, and launches in their place ---===//
 
 #include "pfcn/Codegen/GpuKernel.h"
+#include "pfcn/Codegen/LowerEachKernel.h"
 #include "pfcn/Codegen/Passes.h"
 
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/IR/Remarks.h"
 #include "mlir/IR/SymbolTable.h"
 
 namespace mlir::pfcn {
@@ -38,19 +40,13 @@ struct LowerKernelsToGpu : mlir::pfcn::impl::LowerKernelsToGpuBase<LowerKernelsT
   using LowerKernelsToGpuBase::LowerKernelsToGpuBase;
 
   void runOnOperation() override {
-    SmallVector<KernelOp> kernels;
-    getOperation().walk([&](KernelOp kernel) { kernels.push_back(kernel); });
-    if (kernels.empty())
+    if (!getOperation().walk([](KernelOp) { return WalkResult::interrupt(); }).wasInterrupted())
       return;
     OpBuilder builder = OpBuilder::atBlockEnd(getOperation().getBody());
     auto module = gpu::GPUModuleOp::create(builder, getOperation().getLoc(), "kernels");
     getOperation()->setAttr(gpu::GPUDialect::getContainerModuleAttrName(), builder.getUnitAttr());
-    for (KernelOp kernel : kernels) {
-      std::string reason;
-      if (failed(lower(kernel, module, reason)))
-        remark::missed(kernel.getLoc(), remark::RemarkOpts::name("LowerKernelsToGpu").category("pfcn.lowering"))
-            << remark::reason("{0}", reason) << remark::metric("kernel", kernel.getName());
-    }
+    lowerEachKernel(getOperation(), "LowerKernelsToGpu",
+                    [&](KernelOp draft, std::string &reason) { return lower(draft, module, reason); });
   }
 
   LogicalResult lower(KernelOp kernel, gpu::GPUModuleOp module, std::string &reason) {

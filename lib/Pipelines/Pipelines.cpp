@@ -3,7 +3,6 @@
 #include "pfcn/Pipelines/Pipelines.h"
 
 #include "pfcn/Codegen/Passes.h"
-#include "pfcn/Conversion/PfcnToLinalg/Passes.h"
 #include "pfcn/Transforms/Passes.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -20,14 +19,6 @@ void mlir::pfcn::buildFusePipeline(OpPassManager &pm, FusionReport *report) {
   pm.addNestedPass<func::FuncOp>(createBatchInstancesPass());
 }
 
-/// What both back ends share: everything above the decision how a kernel is tiled.
-static void buildKernelBodies(OpPassManager &pm) {
-  // Wholly or not at all per kernel: what stays in the pfcn dialect runs op by op through torch.
-  pm.addPass(mlir::pfcn::createConvertPfcnToLinalg());
-  // Before the loops are made: two elementwise ops are one payload then, with no scratch between.
-  pm.addPass(mlir::pfcn::createFuseElementwise());
-}
-
 static void addCleanup(OpPassManager &pm) {
   // The index arithmetic of the loops, which was emitted without looking back.
   pm.addPass(createCanonicalizerPass());
@@ -35,7 +26,8 @@ static void addCleanup(OpPassManager &pm) {
 }
 
 void mlir::pfcn::buildCpuPipeline(OpPassManager &pm, const CpuPipelineOptions &options) {
-  buildKernelBodies(pm);
+  // Takes each kernel to linalg and to a function on a copy, as a whole or not at all: what stays in
+  // the pfcn dialect runs op by op through torch.
   LowerKernelsOptions lower;
   lower.vectorBytes = options.vectorBytes;
   lower.packWeights = options.packWeights;
@@ -44,7 +36,6 @@ void mlir::pfcn::buildCpuPipeline(OpPassManager &pm, const CpuPipelineOptions &o
 }
 
 void mlir::pfcn::buildNvvmPipeline(OpPassManager &pm) {
-  buildKernelBodies(pm);
   pm.addPass(createLowerKernelsToGpu());
   addCleanup(pm);
 }

@@ -10,7 +10,6 @@
 #include "pfcn/Transforms/Passes.h"
 
 #include "mlir/IR/Diagnostics.h"
-#include "mlir/IR/Remarks.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ADT/StringExtras.h"
@@ -47,49 +46,12 @@ private:
   mlir::ScopedDiagnosticHandler handler;
 };
 
-/// Why the passes left kernels as they were: their remarks, by category.
-class Remarks {
-public:
-  explicit Remarks(mlir::MLIRContext *context) : context(context) {
-    mlir::remark::RemarkCategories categories;
-    categories.missed = "pfcn.*";
-    // The context owns the streamer, and may outlive this.
-    (void)mlir::remark::enableOptimizationRemarks(*context, std::make_unique<Streamer>(messages),
-                                                  std::make_unique<mlir::remark::RemarkEmittingPolicyAll>(),
-                                                  categories);
-  }
-  ~Remarks() { context->setRemarkEngine(nullptr); }
-
-  /// What was said of a group, by its name; empty where nothing was.
-  std::string find(llvm::StringRef group) const {
-    for (llvm::StringRef message : *messages) {
-      if (message.consume_front(group) && message.consume_front(" "))
-        return message.str();
-    }
-    return "";
-  }
-
-private:
-  using List = std::vector<std::string>;
-
-  struct Streamer : mlir::remark::detail::MLIRRemarkStreamerBase {
-    explicit Streamer(std::shared_ptr<List> messages) : messages(std::move(messages)) {}
-    void streamOptimizationRemark(const mlir::remark::detail::Remark &remark) override {
-      messages->push_back(remark.getMsg());
-    }
-    std::shared_ptr<List> messages;
-  };
-
-  mlir::MLIRContext *context;
-  std::shared_ptr<List> messages = std::make_shared<List>();
-};
-
 /// One compilation, phase by phase.
 class Compiler {
 public:
   Compiler(const Model &model, const CompileOptions &options)
       : options(options), module(mlir::cast<mlir::ModuleOp>(model.module.get()->clone())),
-        messages(module->getContext()), remarks(module->getContext()) {}
+        messages(module->getContext()) {}
 
   std::shared_ptr<Compilation> run() {
     if (options.cudaDevice)
@@ -130,7 +92,6 @@ private:
   const CompileOptions &options;
   mlir::OwningOpRef<mlir::ModuleOp> module;
   Messages messages;
-  Remarks remarks;
   std::shared_ptr<CompiledKernels> kernels;
   std::shared_ptr<CudaTarget> cuda;
   std::shared_ptr<Compilation> result = std::make_shared<Compilation>();
@@ -192,10 +153,16 @@ static bool isNameOf(llvm::StringRef function, llvm::StringRef group) {
          (function.empty() || (function.consume_front("_") && llvm::all_of(function, llvm::isDigit)));
 }
 
+/// What a pass that left a group as it was says of it.
+static std::string getDeclineReason(mlir::Operation *op) {
+  auto reason = op->getAttrOfType<mlir::StringAttr>(declinedAttrName);
+  return reason ? reason.str() : "";
+}
+
 /// Finds out what became of each group: groups and what is left of them stand in the same order.
 void Compiler::noteGroups() {
   std::vector<bool> isNoted(result->groups.size());
-  auto note = [&](llvm::StringRef name, bool isKernel) {
+  auto note = [&](mlir::Operation *op, llvm::StringRef name, bool isKernel) {
     for (auto [i, group] : llvm::enumerate(result->groups)) {
       if (isNoted[i] || !(isKernel ? isNameOf(name, group.name) : name == group.name))
         continue;
@@ -203,17 +170,17 @@ void Compiler::noteGroups() {
       if (isKernel)
         group.kernels.push_back(name.str());
       else
-        group.declined = options.useKernels ? remarks.find(name) : "runs on torch's functions, as asked";
+        group.declined = options.useKernels ? getDeclineReason(op) : "runs on torch's functions, as asked";
       return;
     }
   };
   module->walk([&](mlir::Operation *op) {
     if (auto launch = mlir::dyn_cast<LaunchOp>(op))
-      note(launch.getKernel(), /*isKernel=*/true);
+      note(op, launch.getKernel(), /*isKernel=*/true);
     else if (auto kernel = mlir::dyn_cast<KernelOp>(op))
-      note(kernel.getName(), /*isKernel=*/false);
+      note(op, kernel.getName(), /*isKernel=*/false);
     else if (auto instances = mlir::dyn_cast<InstancesOp>(op))
-      note(instances.getName(), /*isKernel=*/false);
+      note(op, instances.getName(), /*isKernel=*/false);
   });
 }
 

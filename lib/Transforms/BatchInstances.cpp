@@ -171,10 +171,11 @@ struct BatchInstances : mlir::pfcn::impl::BatchInstancesPassBase<BatchInstances>
         continue;
       while (op->getPrevNode() != before) // gathers and empty tensors that no kernel reads
         op->getPrevNode()->erase();
+      std::string reason = (culprit->getName().getStringRef() + " has no batched form").str();
+      op->setAttr(declinedAttrName, StringAttr::get(&getContext(), reason));
       std::lock_guard<std::mutex> lock(getExplainMutex());
       remark::missed(culprit->getLoc(), remark::RemarkOpts::name("BatchInstances").category("pfcn.fusion"))
-          << remark::reason("{0} has no batched form, so group {1} runs instance by instance",
-                            culprit->getName().getStringRef(), op.getName());
+          << remark::reason("{0}, so group {1} runs instance by instance", reason, op.getName());
     }
   }
 };

@@ -1,9 +1,13 @@
-// RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-cpu --remarks-filter="pfcn.*" 2>&1 | FileCheck %s
+// RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-cpu | FileCheck %s
+// RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-cpu --remarks-filter="pfcn.*" 2>&1 >/dev/null | FileCheck %s --check-prefix=REMARK
 
 // An op that mixes instances cannot be cut into tiles of them. (Batching never makes such a body.)
 
-// CHECK: Reason="an op of the body mixes instances", kernel=bad_sum
+// REMARK: Reason="an op of the body mixes instances", kernel=bad_sum
+// What is left is the kernel as it was, to be run op by op.
 // CHECK: pfcn.kernel "bad_sum"
+// CHECK-SAME: attributes {pfcn.declined = "an op of the body mixes instances"}
+// CHECK: pfcn.sum
 func.func @mixes(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
   %init = pfcn.empty : tensor<4x8xf32>
   %y = pfcn.kernel "bad_sum" count 4 ins(%x : tensor<4x8xf32>) [#pfcn.access<select dim 0>]
@@ -20,7 +24,7 @@ func.func @mixes(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
 
 // A batch that is reduced would need scratch of unknown size.
 
-// CHECK: Reason="a dynamic dimension is not shared by the whole body", kernel=batch_mean
+// REMARK: Reason="a dynamic dimension is not shared by the whole body", kernel=batch_mean
 // CHECK: pfcn.kernel "batch_mean"
 func.func @reduces_batch(%x: tensor<4x?xf32>) -> tensor<4xf32> {
   %init = pfcn.empty : tensor<4xf32>
@@ -37,8 +41,10 @@ func.func @reduces_batch(%x: tensor<4x?xf32>) -> tensor<4xf32> {
 
 // A tile of 16 layers of 256 x 256 would not fit near memory; the batch of one leaves no other choice.
 
-// CHECK: Reason="a tile needs {{[0-9]+}} bytes of scratch, more than 262144", kernel=wide
+// REMARK: Reason="a tile needs {{[0-9]+}} bytes of scratch, more than 262144", kernel=wide
 // CHECK: pfcn.kernel "wide"
+// CHECK-SAME: pfcn.declined = "a tile needs
+// CHECK: pfcn.batch_matmul
 func.func @wide(%x: tensor<1x256xf32>) -> tensor<16x1x256xf32> {
   %w = pfcn.parameter_stack ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15"]
     : tensor<16x256x256xf32>
@@ -50,4 +56,23 @@ func.func @wide(%x: tensor<1x256xf32>) -> tensor<16x1x256xf32> {
     pfcn.yield %0 : tensor<16x1x256xf32>
   } -> tensor<16x1x256xf32>
   return %y : tensor<16x1x256xf32>
+}
+
+// -----
+
+// REMARK: Reason="pfcn.opaque has no lowering here: the op is not a compute op of the dialect", kernel=foreign
+// CHECK: pfcn.kernel "foreign"
+// CHECK-SAME: pfcn.declined = "pfcn.opaque has no lowering here
+// CHECK: pfcn.relu
+// CHECK: pfcn.opaque
+func.func @foreign(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
+  %init = pfcn.empty : tensor<4x8xf32>
+  %y = pfcn.kernel "foreign" count 4 ins(%x : tensor<4x8xf32>) [#pfcn.access<select dim 0>]
+    outs(%init : tensor<4x8xf32>) [#pfcn.access<select dim 0>] {
+  ^bb0(%a: tensor<4x8xf32>):
+    %0 = pfcn.relu %a : tensor<4x8xf32>
+    %1 = pfcn.opaque "aten::cumsum"(%0) [#pfcn.operand<0>, 1, unit] : (tensor<4x8xf32>) -> tensor<4x8xf32>
+    pfcn.yield %1 : tensor<4x8xf32>
+  } -> tensor<4x8xf32>
+  return %y : tensor<4x8xf32>
 }

@@ -9,6 +9,7 @@
 func.func @complex(%x: tensor<2x4xcomplex<f32>>, %f: tensor<2x4xf32>, %init: tensor<2x4xcomplex<f32>>, %g: tensor<2x4xf32>)
     -> (tensor<2x4xcomplex<f32>>, tensor<2x4xf32>) {
   // CHECK: pfcn.kernel
+  // CHECK-SAME: pfcn.declined = "pfcn.exp has no lowering here: no lowering for elements of type complex<f32>"
   %y:2 = pfcn.kernel "complex" count 2 ins(%x, %f : tensor<2x4xcomplex<f32>>, tensor<2x4xf32>)
       [#pfcn.access<select dim 0>, #pfcn.access<select dim 0>]
       outs(%init, %g : tensor<2x4xcomplex<f32>>, tensor<2x4xf32>) [#pfcn.access<select dim 0>, #pfcn.access<select dim 0>] {

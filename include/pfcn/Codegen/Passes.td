@@ -16,16 +16,19 @@ def FuseElementwise : Pass<"pfcn-fuse-elementwise", "::mlir::ModuleOp"> {
 }
 
 def LowerKernels : Pass<"pfcn-lower-kernels", "::mlir::ModuleOp"> {
-  let summary = "lower each kernel of linalg ops to a function of loops over SIMD lanes";
+  let summary = "lower each kernel to a function of loops over SIMD lanes";
   let description = [{
+    Each kernel is lowered on a copy, as `convert-pfcn-to-linalg` and `pfcn-fuse-elementwise` would lower it first.
+
     The function walks tiles of instances; its caller shares them among threads. One
     parallel dimension of the whole region (the instances, or the batch where there are too few)
     lies across the lanes, so every op of the body becomes scalar code on vectors. Operands whose
     lanes are not neighbours in memory are transposed in registers once per tile.
     Intermediates live in scratch sized by one tile, never by the number of instances.
 
-    Declines, leaving the kernel as it is, with a remark: where an op mixes instances or its dimensions
-    are dynamic, and where a tile's scratch exceeds `max-scratch`.
+    Declines, leaving the kernel as it is, with the reason as a remark and as its attribute `pfcn.declined`: where an
+    op has no lowering, where one mixes instances or its dimensions are dynamic, and where a tile's
+    scratch exceeds `max-scratch`. Such a kernel runs op by op.
   }];
   let options = [
     Option<"vectorBytes", "vector-bytes", "int64_t", /*default=*/"64", "bytes of a SIMD register of the target">,
@@ -35,13 +38,15 @@ def LowerKernels : Pass<"pfcn-lower-kernels", "::mlir::ModuleOp"> {
            "expect stacks of parameters packed in tiles of lanes (frozen weights)">
   ];
   let dependentDialects = [
-    "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect", "::mlir::LLVM::LLVMDialect", "::mlir::math::MathDialect",
-    "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"
+    "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
+    "::mlir::linalg::LinalgDialect", "::mlir::LLVM::LLVMDialect", "::mlir::math::MathDialect",
+    "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect",
+    "::mlir::vector::VectorDialect"
   ];
 }
 
 def LowerKernelsToGpu : Pass<"pfcn-lower-kernels-to-gpu", "::mlir::ModuleOp"> {
-  let summary = "lower each kernel of linalg ops to a gpu.func, one lane a thread";
+  let summary = "lower each kernel to a gpu.func, one lane a thread";
   let description = [{
     The same emission as for the CPU, with threads of a warp for lanes: a block takes a tile of instances and
     a share of the batch. Operands of a tile are brought into shared memory by all threads together, in
@@ -53,8 +58,9 @@ def LowerKernelsToGpu : Pass<"pfcn-lower-kernels-to-gpu", "::mlir::ModuleOp"> {
     Option<"maxShared", "max-shared", "int64_t", /*default=*/"49152", "bytes of shared memory that a block may take">
   ];
   let dependentDialects = [
-    "::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect", "::mlir::math::MathDialect",
-    "::mlir::memref::MemRefDialect", "::mlir::NVVM::NVVMDialect", "::mlir::scf::SCFDialect",
+    "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect",
+    "::mlir::linalg::LinalgDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
+    "::mlir::NVVM::NVVMDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect",
     "::mlir::vector::VectorDialect"
   ];
 }

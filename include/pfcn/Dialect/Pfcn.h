@@ -46,6 +46,9 @@ std::optional<int64_t> countCarriedDims(ArrayRef<int64_t> from, ArrayRef<int64_t
 /// `end` of a `pfcn.slice` that reaches the end of a dynamic dimension.
 inline constexpr int64_t kSliceToEnd = std::numeric_limits<int64_t>::max();
 
+/// On a group that a pass left as it was: why, as text.
+inline constexpr llvm::StringLiteral declinedAttrName = "pfcn.declined";
+
 } // namespace mlir::pfcn
 
 #include "pfcn/Dialect/PfcnDialect.h.inc"

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------------===//
 
+#include "pfcn/Conversion/PfcnToLinalg/ConvertBody.h"
 #include "pfcn/Conversion/PfcnToLinalg/Passes.h"
 
 #include "Lowering.h"
@@ -77,25 +78,6 @@ static LogicalResult replaceWithLowering(Operation *op, std::string &reason) {
 /// Whether this pass is the one to lower the op: all of the dialect but parameters, groups and the like.
 static bool isComputeOp(Operation *op) { return isa<BatchingOpInterface, ConstantOp>(op); }
 
-static void reportMissed(KernelOp kernel, Operation *op, StringRef reason) {
-  remark::missed(op->getLoc(), remark::RemarkOpts::name("KernelNotLowered").category("pfcn.lowering"))
-      << remark::add("kernel '{0}' runs op by op: {1} has no lowering here", kernel.getName().str(),
-                     op->getName().getStringRef().str())
-      << remark::reason("{0}", reason.str());
-}
-
-static LogicalResult lowerDraft(KernelOp kernel, KernelOp draft) {
-  for (Operation &op : llvm::make_early_inc_range(draft.getBodyBlock()->without_terminator())) {
-    std::string reason = "the op is not a compute op of the dialect";
-    bool isForeign = op.getDialect() == draft->getDialect() && !isComputeOp(&op);
-    if (isForeign || (isComputeOp(&op) && failed(replaceWithLowering(&op, reason)))) {
-      reportMissed(kernel, &op, reason);
-      return failure();
-    }
-  }
-  return success();
-}
-
 /// Constants whose elements went into payloads have no user left, nor have sizes that were not needed.
 static void eraseDeadOps(Block &block) {
   for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
@@ -103,14 +85,34 @@ static void eraseDeadOps(Block &block) {
       op.erase();
 }
 
+LogicalResult mlir::pfcn::convertBodyToLinalg(KernelOp draft, OpDecline &decline) {
+  for (Operation &op : llvm::make_early_inc_range(draft.getBodyBlock()->without_terminator())) {
+    decline = {&op, "the op is not a compute op of the dialect"};
+    bool isForeign = op.getDialect() == draft->getDialect() && !isComputeOp(&op);
+    if (isForeign || (isComputeOp(&op) && failed(replaceWithLowering(&op, decline.reason))))
+      return failure();
+  }
+  eraseDeadOps(*draft.getBodyBlock());
+  return success();
+}
+
+static void reportMissed(KernelOp kernel, const OpDecline &decline) {
+  remark::missed(decline.op->getLoc(), remark::RemarkOpts::name("KernelNotLowered").category("pfcn.lowering"))
+      << remark::add("kernel '{0}' runs op by op: {1} has no lowering here", kernel.getName().str(),
+                     decline.op->getName().getStringRef().str())
+      << remark::reason("{0}", decline.reason);
+  kernel->setAttr(declinedAttrName, StringAttr::get(kernel.getContext(), decline.str()));
+}
+
 static void lowerKernel(KernelOp kernel) {
   OpBuilder builder(kernel);
   auto draft = cast<KernelOp>(builder.clone(*kernel));
-  if (failed(lowerDraft(kernel, draft))) {
+  OpDecline decline;
+  if (failed(convertBodyToLinalg(draft, decline))) {
+    reportMissed(kernel, decline);
     draft.erase();
     return;
   }
-  eraseDeadOps(*draft.getBodyBlock());
   kernel.replaceAllUsesWith(draft);
   kernel.erase();
 }

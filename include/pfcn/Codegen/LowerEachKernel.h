@@ -1,0 +1,28 @@
+//===- LowerEachKernel.h - kernels, each lowered as a whole or not at all -*- C++ -*-===//
+//
+// A kernel is lowered on a copy: it goes to linalg, is fused, and becomes a function. Where one of these
+// declines, the kernel itself is left as it was, so it can still run op by op.
+//
+//===----------------------------------------------------------------------------===//
+
+#ifndef PFCN_CODEGEN_LOWEREACHKERNEL_H
+#define PFCN_CODEGEN_LOWEREACHKERNEL_H
+
+#include "pfcn/Dialect/Pfcn.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Rewrite/FrozenRewritePatternSet.h"
+
+namespace mlir::pfcn {
+
+/// The patterns of `pfcn-fuse-elementwise`.
+FrozenRewritePatternSet getFuseElementwisePatterns(MLIRContext *context);
+
+/// Calls `lower` with a copy of each kernel, its body in linalg. `lower` replaces the copy, or fails with the
+/// reason; then the kernel gets that as an attribute, and a remark of the pass says so.
+void lowerEachKernel(ModuleOp module, StringRef pass,
+                     function_ref<LogicalResult(KernelOp draft, std::string &reason)> lower);
+
+} // namespace mlir::pfcn
+
+#endif // PFCN_CODEGEN_LOWEREACHKERNEL_H
