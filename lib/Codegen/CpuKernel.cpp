@@ -31,6 +31,11 @@ static SmallVector<int64_t> getStrides(Value whole) {
   return strides;
 }
 
+/// torch keeps a bool in a byte.
+static Type getStorageType(Type element) {
+  return element.isInteger(1) ? IntegerType::get(element.getContext(), 8) : element;
+}
+
 /// The memref of a tensor under an access: the instance dimension first, unless it is shared.
 MemRefType mlir::pfcn::getMemRefType(Value whole, AccessAttr access, int64_t count) {
   RankedTensorType type = access.getBatchedType(cast<RankedTensorType>(whole.getType()), count);
@@ -42,11 +47,8 @@ MemRefType mlir::pfcn::getMemRefType(Value whole, AccessAttr access, int64_t cou
       strides.erase(strides.begin() + access.getDim());
     strides.insert(strides.begin(), stride);
   }
-  Type element = type.getElementType();
-  if (element.isInteger(1)) // torch keeps a bool in a byte
-    element = IntegerType::get(type.getContext(), 8);
   auto layout = StridedLayoutAttr::get(type.getContext(), ShapedType::kDynamic, strides);
-  return MemRefType::get(type.getShape(), element, layout);
+  return MemRefType::get(type.getShape(), getStorageType(type.getElementType()), layout);
 }
 
 void CpuKernel::createFunction() {
@@ -59,7 +61,7 @@ void CpuKernel::createFunction() {
     auto whole = cast<RankedTensorType>(input.getType());
     if (packedLanes.back())
       types.push_back(MemRefType::get({schedule.getTiles(count), whole.getNumElements() / count, schedule.lanes},
-                                      whole.getElementType()));
+                                      getStorageType(whole.getElementType())));
     else
       types.push_back(getMemRefType(input, kernel.getInputAccess(i), count));
   }

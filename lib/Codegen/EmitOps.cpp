@@ -198,17 +198,74 @@ void KernelEmitter::emitGeneric(linalg::GenericOp root) {
   });
 }
 
+/// Whether a reduction adds what it computes to its accumulator, in floating point.
+static bool isFloatSum(linalg::GenericOp op) {
+  auto add = op.getBody()->getTerminator()->getOperand(0).getDefiningOp<arith::AddFOp>();
+  BlockArgument accumulator = op.getMatchingBlockArgument(op.getDpsInitOperand(0));
+  return add && accumulator.hasOneUse() && llvm::is_contained(add->getOperands(), accumulator);
+}
+
+/// How many iterations of a loop over `size` add up to one partial sum, where each adds `inner` terms.
+/// One accumulator for thousands of terms would be off by more than eager, which adds in parts too.
+static int64_t chooseChunk(int64_t size, int64_t inner) {
+  constexpr int64_t most = 64;
+  return std::max<int64_t>({1, most / inner, static_cast<int64_t>(std::sqrt(size / inner))});
+}
+
+/// Walks the loops `reductions` of a block of neighbours, from the accumulators given.
+SmallVector<Value> KernelEmitter::emitReduction(linalg::GenericOp root, ArrayRef<unsigned> reductions,
+                                                SmallVector<OpFoldResult> &indices, unsigned blockedLoop,
+                                                ArrayRef<Value> accumulators) {
+  if (reductions.empty()) {
+    SmallVector<Value> values;
+    for (auto [i, accumulator] : llvm::enumerate(accumulators))
+      values.push_back(emitPayload(root, getNeighbour(indices, blockedLoop, i), {}, {}, accumulator));
+    return failure.empty() ? values : SmallVector<Value>(accumulators);
+  }
+  SmallVector<int64_t> sizes = root.getStaticLoopRanges();
+  unsigned dim = reductions.front();
+  int64_t inner = 1;
+  for (unsigned deeper : reductions.drop_front())
+    inner *= std::max<int64_t>(sizes[deeper], 1);
+  auto walk = [&](OpFoldResult first, int64_t count, ArrayRef<Value> from) {
+    return builder.loop(count, 1, from, [&](OpFoldResult index, ArrayRef<Value> carried) {
+      indices[dim] = builder.add(first, index);
+      return emitReduction(root, reductions.drop_front(), indices, blockedLoop, carried);
+    });
+  };
+  int64_t size = sizes[dim], chunk = chooseChunk(size, inner);
+  if (size <= chunk || !isFloatSum(root))
+    return walk(builder.constant(0), size, accumulators);
+  auto addPart = [&](OpFoldResult first, int64_t count, ArrayRef<Value> sums) {
+    SmallVector<Value> parts = llvm::map_to_vector(sums, [&](Value sum) -> Value {
+      return arith::ConstantOp::create(builder, builder.getLoc(), builder.getZeroAttr(sum.getType()));
+    });
+    parts = walk(first, count, parts);
+    return llvm::map_to_vector(llvm::zip(sums, parts), [&](auto pair) -> Value {
+      return arith::AddFOp::create(builder, builder.getLoc(), std::get<0>(pair), std::get<1>(pair));
+    });
+  };
+  int64_t whole = size / chunk * chunk;
+  SmallVector<Value> sums = builder.loop(whole, chunk, accumulators, [&](OpFoldResult first, ArrayRef<Value> carried) {
+    return addPart(first, chunk, carried);
+  });
+  return whole < size ? addPart(builder.constant(whole), size - whole, sums) : sums;
+}
+
+/// The point `distance` behind another along a loop.
+SmallVector<OpFoldResult> KernelEmitter::getNeighbour(ArrayRef<OpFoldResult> point, unsigned loop, int64_t distance) {
+  SmallVector<OpFoldResult> result(point);
+  if (loop != -1u)
+    result[loop] = builder.add(result[loop], builder.constant(distance));
+  return result;
+}
+
 /// Computes `block` neighbours along `blockedLoop`, epilogue and store included.
 void KernelEmitter::emitBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue,
                               SmallVector<OpFoldResult> indices, unsigned blockedLoop, int64_t block) {
   OpOperand *init = root.getDpsInitOperand(0);
   Value result = root->getResult(0);
-  auto at = [&](int64_t i) {
-    SmallVector<OpFoldResult> point(indices);
-    if (blockedLoop != -1u)
-      point[blockedLoop] = builder.add(point[blockedLoop], builder.constant(i));
-    return point;
-  };
+  auto at = [&](int64_t i) { return getNeighbour(indices, blockedLoop, i); };
 
   SmallVector<unsigned> reductions;
   root.getReductionDims(reductions);
@@ -220,34 +277,11 @@ void KernelEmitter::emitBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp
         return;
       values.push_back(hasLanes(result) ? builder.broadcast(start) : start);
     }
-  SmallVector<int64_t> sizes = root.getStaticLoopRanges();
-  auto reduce = [&](auto &self, size_t depth, SmallVector<Value> accumulators) -> SmallVector<Value> {
-    if (depth == reductions.size()) {
-      for (int64_t i = 0; i < block; ++i)
-        accumulators[i] = emitPayload(root, at(i), {}, {}, accumulators[i]);
-      return accumulators;
-    }
-    unsigned dim = reductions[depth];
-    if (sizes[dim] == 1) {
-      indices[dim] = builder.constant(0);
-      return self(self, depth + 1, accumulators);
-    }
-    auto loop = scf::ForOp::create(builder, builder.getLoc(), builder.toValue(builder.constant(0)),
-                                   builder.toValue(builder.constant(sizes[dim])),
-                                   builder.toValue(builder.constant(1)), accumulators);
-    OpBuilder::InsertionGuard guard(builder);
-    builder.setInsertionPointToStart(loop.getBody());
-    indices[dim] = loop.getInductionVar();
-    SmallVector<Value> next = self(self, depth + 1, llvm::to_vector_of<Value>(loop.getRegionIterArgs()));
-    if (failure.empty())
-      scf::YieldOp::create(builder, builder.getLoc(), next);
-    return llvm::to_vector_of<Value>(loop.getResults());
-  };
   if (reductions.empty())
     for (int64_t i = 0; i < block; ++i)
       values.push_back(emitPayload(root, at(i), {}, {}, {}));
   else
-    values = reduce(reduce, 0, values);
+    values = emitReduction(root, reductions, indices, blockedLoop, values);
   if (!failure.empty())
     return;
 

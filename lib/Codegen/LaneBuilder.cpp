@@ -54,6 +54,18 @@ void LaneBuilder::loop(OpFoldResult end, int64_t step, function_ref<void(OpFoldR
   body(loop.getInductionVar());
 }
 
+SmallVector<Value> LaneBuilder::loop(int64_t end, int64_t step, ArrayRef<Value> carried,
+                                     function_ref<SmallVector<Value>(OpFoldResult, ArrayRef<Value>)> body) {
+  if (end <= step)
+    return end > 0 ? body(constant(0), carried) : SmallVector<Value>(carried);
+  auto loop = scf::ForOp::create(*this, loc, toValue(constant(0)), toValue(constant(end)), toValue(constant(step)),
+                                 carried);
+  OpBuilder::InsertionGuard guard(*this);
+  setInsertionPointToStart(loop.getBody());
+  scf::YieldOp::create(*this, loc, body(loop.getInductionVar(), llvm::to_vector_of<Value>(loop.getRegionIterArgs())));
+  return llvm::to_vector_of<Value>(loop.getResults());
+}
+
 void LaneBuilder::loops(ArrayRef<int64_t> shape, function_ref<void(ArrayRef<OpFoldResult>)> body) {
   SmallVector<OpFoldResult> indices;
   auto nest = [&](auto &self, size_t depth) -> void {

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------------===//
 
 #include "pfcn/JIT/ApproximateMath.h"
+#include "pfcn/JIT/ExpandBFloat.h"
 #include "pfcn/JIT/JIT.h"
 
 #include "mlir/Conversion/Passes.h"
@@ -48,6 +49,8 @@ static void buildPipeline(OpPassManager &pm) {
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
   pm.addPass(createLoopInvariantCodeMotionPass());
+  // Before functions become polynomials, which are of f32 only.
+  pm.addPass(::pfcn::createExpandBFloatPass());
   pm.addPass(::pfcn::createApproximateMathPass());
   pm.addPass(createSCFToControlFlowPass());
   // Before vectors are lowered, for it takes them apart; all other functions are intrinsics, and those

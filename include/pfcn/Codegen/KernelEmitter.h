@@ -91,6 +91,10 @@ protected:
   void emitGeneric(linalg::GenericOp root);
   void emitBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> indices,
                  unsigned blockedLoop, int64_t block);
+  SmallVector<Value> emitReduction(linalg::GenericOp root, ArrayRef<unsigned> reductions,
+                                   SmallVector<OpFoldResult> &indices, unsigned blockedLoop,
+                                   ArrayRef<Value> accumulators);
+  SmallVector<OpFoldResult> getNeighbour(ArrayRef<OpFoldResult> point, unsigned loop, int64_t distance);
   Value emitPayload(linalg::GenericOp op, ArrayRef<OpFoldResult> indices, Value known, Value knownAs,
                     Value accumulator);
   Value loadOperand(Value value, AffineMap map, ArrayRef<OpFoldResult> indices);

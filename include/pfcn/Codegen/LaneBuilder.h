@@ -47,6 +47,9 @@ public:
 
   /// A counted loop from 0 to `end`; the body is not a loop where there is one iteration.
   void loop(OpFoldResult end, int64_t step, function_ref<void(OpFoldResult)> body);
+  /// The same with values carried from one iteration to the next.
+  SmallVector<Value> loop(int64_t end, int64_t step, ArrayRef<Value> carried,
+                          function_ref<SmallVector<Value>(OpFoldResult, ArrayRef<Value>)> body);
   /// Nested loops over a static shape.
   void loops(ArrayRef<int64_t> shape, function_ref<void(ArrayRef<OpFoldResult>)> body);
 
