@@ -7,6 +7,7 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
+#include "mlir/IR/SymbolTable.h"
 
 using namespace mlir;
 using namespace mlir::pfcn;
@@ -14,8 +15,8 @@ using namespace mlir::pfcn;
 /// Tensors that pfcn itself allocates are contiguous; of what a caller brings, only that the
 /// innermost dimension is.
 static bool isContiguous(Value whole) {
-  return whole.getDefiningOp<ParameterStackOp>() || whole.getDefiningOp<EmptyOp>() ||
-         whole.getDefiningOp<LaunchOp>() || whole.getDefiningOp<KernelOp>();
+  return whole.getDefiningOp<ParameterStackOp>() || whole.getDefiningOp<EmptyOp>() || whole.getDefiningOp<LaunchOp>() ||
+         whole.getDefiningOp<KernelOp>();
 }
 
 static SmallVector<int64_t> getStrides(Value whole) {
@@ -107,10 +108,9 @@ Buffer CpuKernel::viewArgument(Value argument, Value bodyValue, int64_t packed) 
   auto flat = MemRefType::get({std::numeric_limits<int32_t>::max()}, type.getElementType());
   Buffer buffer;
   buffer.isGlobal = true;
-  buffer.memory =
-      memref::ReinterpretCastOp::create(builder, loc, flat, metadata.getBaseBuffer(), builder.constant(0),
-                                        ArrayRef<OpFoldResult>{builder.constant(flat.getDimSize(0))},
-                                        ArrayRef<OpFoldResult>{builder.constant(1)});
+  buffer.memory = memref::ReinterpretCastOp::create(builder, loc, flat, metadata.getBaseBuffer(), builder.constant(0),
+                                                    ArrayRef<OpFoldResult>{builder.constant(flat.getDimSize(0))},
+                                                    ArrayRef<OpFoldResult>{builder.constant(1)});
   buffer.offset = metadata.getConstifiedMixedOffset();
   if (packed) {
     // [tile, element, lane]
@@ -139,6 +139,32 @@ ArrayAttr CpuKernel::getEqualSizes() {
     if (auto it = dynamicSizes.find(cls); it != dynamicSizes.end() && it->second.size() > 2)
       groups.push_back(builder.getDenseI64ArrayAttr(it->second));
   return builder.getArrayAttr(groups);
+}
+
+Value CpuKernel::placeConstant(DenseElementsAttr elements) {
+  memref::GlobalOp &global = constants[elements];
+  Location loc = builder.getLoc();
+  if (!global) {
+    Type element = getStorageType(elements.getElementType());
+    DenseElementsAttr bytes = elements;
+    if (element != elements.getElementType())
+      bytes = bytes.mapValues(element, [](const APInt &value) { return value.zext(8); });
+    bytes = bytes.reshape(RankedTensorType::get({bytes.getNumElements()}, element));
+    auto type = MemRefType::get({bytes.getNumElements()}, element);
+    auto module = function->getParentOfType<ModuleOp>();
+    OpBuilder atEnd = OpBuilder::atBlockEnd(module.getBody());
+    global = memref::GlobalOp::create(atEnd, loc, (kernel.getName() + "_constant").str(),
+                                      builder.getStringAttr("private"), type, bytes, /*constant=*/true,
+                                      /*alignment=*/builder.getI64IntegerAttr(64));
+    SymbolTable(module).insert(global); // renames it where the name is taken
+  }
+  return memref::GetGlobalOp::create(builder, loc, global.getType(), global.getSymName());
+}
+
+void CpuKernel::erase() {
+  function.erase();
+  for (auto &[elements, global] : constants)
+    global.erase();
 }
 
 void CpuKernel::setInsertionPointToScratch() { builder.setInsertionPointToStart(&function.front()); }

@@ -381,6 +381,34 @@ void KernelEmitter::emitView(Operation *op) {
   buffers[result] = view;
 }
 
+void KernelEmitter::emitConstant(arith::ConstantOp op) {
+  auto elements = dyn_cast<DenseElementsAttr>(op.getValue());
+  if (!elements) {
+    scalars.map(op.getResult(), builder.clone(*op)->getResult(0));
+    return;
+  }
+  Buffer &buffer = buffers[op.getResult()];
+  if (elements.isSplat()) {
+    auto value = elements.getSplatValue<TypedAttr>();
+    buffer.splat = arith::ConstantOp::create(builder, builder.getLoc(), value);
+    return;
+  }
+  ArrayRef<int64_t> shape = elements.getType().getShape();
+  int64_t stride = 1;
+  buffer.offset = builder.constant(0);
+  for (int64_t dim = shape.size() - 1; dim >= 0; --dim) {
+    if (isLane(op.getResult(), dim))
+      buffer.perLane = stride == 1 || schedule.lanes == 1;
+    buffer.strides.insert(buffer.strides.begin(), builder.constant(stride));
+    stride *= shape[dim];
+  }
+  buffer.isGlobal = true;
+  if (buffer.perLane || !hasLanes(op.getResult()))
+    buffer.memory = placeConstant(elements);
+  if (!buffer.memory)
+    failure = "a constant that is no splat has no lowering";
+}
+
 void KernelEmitter::emitOp(Operation *op) {
   if (auto generic = dyn_cast<linalg::GenericOp>(op))
     return emitGeneric(generic);
@@ -419,24 +447,12 @@ void KernelEmitter::emitOp(Operation *op) {
     if (size == outerSizes.end() && ShapedType::isDynamic(dims.getSize(cls)))
       failure = "the size of a dynamic dimension is not known to the kernel";
     else
-      scalars.map(dim.getResult(), builder.toValue(size != outerSizes.end() ? size->second
-                                                                             : builder.constant(dims.getSize(cls))));
+      scalars.map(dim.getResult(),
+                  builder.toValue(size != outerSizes.end() ? size->second : builder.constant(dims.getSize(cls))));
     return;
   }
-  if (auto constant = dyn_cast<arith::ConstantOp>(op)) {
-    auto elements = dyn_cast<DenseElementsAttr>(constant.getValue());
-    if (!elements) {
-      scalars.map(constant.getResult(), builder.clone(*op)->getResult(0));
-      return;
-    }
-    if (!elements.isSplat()) {
-      failure = "a constant that is no splat has no lowering";
-      return;
-    }
-    auto value = elements.getSplatValue<TypedAttr>();
-    buffers[constant.getResult()].splat = arith::ConstantOp::create(builder, builder.getLoc(), value);
-    return;
-  }
+  if (auto constant = dyn_cast<arith::ConstantOp>(op))
+    return emitConstant(constant);
   bool isScalar = llvm::none_of(op->getOperandTypes(), [](Type type) { return isa<TensorType>(type); });
   if (!isScalar) {
     failure = ("op '" + op->getName().getStringRef() + "' has no lowering").str();

@@ -35,7 +35,8 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
     FailureOr<ParallelDims> dims = ParallelDims::compute(*kernel.getBodyBlock(), reason);
     if (failed(dims))
       return failure();
-    FailureOr<Schedule> schedule = Schedule::choose(kernel, *dims, {vectorBytes, lanes, maxScratch, packWeights}, reason);
+    FailureOr<Schedule> schedule =
+        Schedule::choose(kernel, *dims, {vectorBytes, lanes, maxScratch, packWeights}, reason);
     if (failed(schedule))
       return failure();
 
@@ -47,7 +48,7 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
     bool emitted = succeeded(emitter.emit(reason));
     func::FuncOp function = emitter.getFunction();
     if (!emitted) {
-      function.erase();
+      emitter.erase();
       return failure();
     }
     SymbolTable(module).insert(function); // renames it where the name is taken

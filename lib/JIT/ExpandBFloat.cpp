@@ -10,6 +10,7 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/AttrTypeSubElements.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/IR/TypeUtilities.h"
@@ -137,6 +138,11 @@ struct ExpandBFloat : PassWrapper<ExpandBFloat, OperationPass<>> {
     auto config = GreedyRewriteConfig().enableFolding(false).enableConstantCSE(false);
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns), config)))
       return signalPassFailure();
+    getOperation()->walk([](memref::GlobalOp op) {
+      auto value = dyn_cast_or_null<DenseElementsAttr>(op.getInitialValueAttr());
+      if (value && isBFloat(value.getType()))
+        op.setInitialValueAttr(value.bitcast(IntegerType::get(op.getContext(), 16)));
+    });
     AttrTypeReplacer replacer;
     replacer.addReplacement([](BFloat16Type type) -> Type { return IntegerType::get(type.getContext(), 16); });
     replacer.recursivelyReplaceElementsIn(getOperation(), /*replaceAttrs=*/true, /*replaceLocs=*/false,

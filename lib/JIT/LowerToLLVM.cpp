@@ -16,6 +16,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/ExecutionEngine/OptUtils.h"
 #include "mlir/Pass/PassManager.h"
@@ -75,6 +76,8 @@ llvm::Expected<OwningOpRef<ModuleOp>> pfcn::lowerKernelsToLLVM(ModuleOp module) 
   for (func::FuncOp function : module.getOps<func::FuncOp>())
     if (function->hasAttr(LLVM::LLVMDialect::getEmitCWrapperAttrName()))
       builder.clone(*function);
+  for (memref::GlobalOp constant : module.getOps<memref::GlobalOp>())
+    builder.clone(*constant);
 
   std::string messages;
   ScopedDiagnosticHandler handler(context, [&](Diagnostic &diagnostic) {

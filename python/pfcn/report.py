@@ -77,7 +77,7 @@ class Report:
             )
         for group in self.groups:
             if group.declined:
-                lines.append(_indented(f"{group.name} {group.declined}"))
+                lines.append(_indented(f"{group.name}: {group.declined}"))
         if self.missed:
             lines.append("not fused:")
             lines += [_indented(_miss_text(miss)) for miss in self.missed]

@@ -1,7 +1,7 @@
 """Kernels as text, with what torch computes in their place.
 
-`from_case` puts one op of test_linalg_numerics.py into a group of instances; `random_kernel` draws a
-small body, how its operands and results vary with the instance, and where they lie in memory.
+`from_case` puts one op of test_linalg_numerics.py into a group of instances; `random_kernel` draws
+a small body, how its operands and results vary with the instance, and where they lie in memory.
 """
 
 from __future__ import annotations
@@ -195,9 +195,7 @@ def from_case(case, name: str, count: int, rng: random.Random) -> Kernel:
                 values,
                 type_ if shared[i] else type_.replace("tensor<", f"tensor<{count}x"),
                 Access("shared") if shared[i] else Access("select"),
-                contiguous_strides(whole_shape)
-                if is_stack
-                else draw_strides(whole_shape, rng),
+                contiguous_strides(whole_shape) if is_stack else draw_strides(whole_shape, rng),
                 is_stack,
             )
         )
@@ -389,9 +387,7 @@ class Generator:
             operands.append(self.argument([out], is_parameter=True))
         names = ", ".join(f"{{n{i}}}" for i in range(len(operands)))
         types = ", ".join(f"{{t{i}}}" for i in range(len(operands)))
-        self.op(
-            f"pfcn.linear {names} : {types} -> {{t}}", operands, [*x.shape[:-1], out], F.linear
-        )
+        self.op(f"pfcn.linear {names} : {types} -> {{t}}", operands, [*x.shape[:-1], out], F.linear)
 
     step_linear2 = step_linear
 
@@ -494,15 +490,13 @@ class Generator:
             name, function = self.rng.choice(
                 [("softmax", torch.softmax), ("log_softmax", torch.log_softmax)]
             )
-            self.op(f"pfcn.{name} {{n0}} dim {dim} : {{t}}", [x], x.shape, lambda v: function(v, dim))
+            self.op(
+                f"pfcn.{name} {{n0}} dim {dim} : {{t}}", [x], x.shape, lambda v: function(v, dim)
+            )
 
     def step_layer_norm(self, x):
         rank = 1
-        while (
-            rank < len(x.shape)
-            and x.shape[-rank - 1] != "?"
-            and self.rng.random() < 0.3
-        ):
+        while rank < len(x.shape) and x.shape[-rank - 1] != "?" and self.rng.random() < 0.3:
             rank += 1
         if not x.shape or "?" in x.shape[-rank:]:
             return
@@ -549,9 +543,7 @@ class Generator:
             functions[name],
         )
         if keep and self.rng.random() < 0.6:
-            self.op(
-                "pfcn.sub {n0}, {n1} : {t0}, {t1} -> {t}", [x, result], x.shape, torch.sub
-            )
+            self.op("pfcn.sub {n0}, {n1} : {t0}, {t1} -> {t}", [x, result], x.shape, torch.sub)
         elif self.rng.random() < 0.6:
             self.unary(result, SQUASH)
 
@@ -570,9 +562,7 @@ class Generator:
     def step_reshape(self, x):
         """Merges two neighbours, or splits one."""
         rng, shape = self.rng, list(x.shape)
-        pairs = [
-            d for d in range(len(shape) - 1) if shape[d] != "?" and shape[d + 1] != "?"
-        ]
+        pairs = [d for d in range(len(shape) - 1) if shape[d] != "?" and shape[d + 1] != "?"]
         if pairs and rng.random() < 0.5:
             d = rng.choice(pairs)
             shape[d : d + 2] = [shape[d] * shape[d + 1]]
@@ -745,14 +735,9 @@ class Generator:
 def random_kernel(seed: int, name: str, elements=("f32", "f32", "f64", "f16", "bf16")) -> Kernel:
     rng = random.Random(seed)
     while True:
-        generator = Generator(
-            rng,
-            name,
-            rng.choice(elements),
-            rng.choice(COUNTS),
-            rng.choice(BATCHES),
-            rng.random() < 0.35,
-        )
+        dynamic = rng.random() < 0.35
+        batch = rng.choice([0, *BATCHES] if dynamic else BATCHES)
+        generator = Generator(rng, name, rng.choice(elements), rng.choice(COUNTS), batch, dynamic)
         kernel = generator.build()
         if generator.steps:
             kernel.about += f", seed {seed}"

@@ -68,15 +68,10 @@ def compile_kernels(kernels: list[Kernel], target: Target, folder: Path) -> Libr
     (folder / "kernels.mlir").write_text(text)
     lowered = run_tool(PFCN_OPT, "--pfcn-batch-instances", target.pipeline, text=text).decode()
     launches = {}
-    for match in re.finditer(
-        r"pfcn\.launch @(\w+) count \d+ tiles (\d+) .*?\{(?:pfcn\.packed = array<i64: (.*?)>)?.*$"
-        r"|pfcn\.launch @(\w+) count \d+ tiles (\d+) ",
-        lowered,
-        re.MULTILINE,
-    ):
-        name, tiles = match.group(1) or match.group(4), match.group(2) or match.group(5)
-        packed = [int(lanes) for lanes in (match.group(3) or "").split(",") if lanes]
-        launches[name] = Launch(name, int(tiles), packed)
+    for name, tiles, rest in re.findall(r"pfcn\.launch @(\w+) count \d+ tiles (\d+) (.*)", lowered):
+        packed = re.search(r"pfcn\.packed = array<i64: (.*?)>", rest)
+        lanes = [int(count) for count in packed.group(1).split(",")] if packed else []
+        launches[name] = Launch(name, int(tiles), lanes)
     declined = dict(
         re.findall(r'pfcn\.(?:kernel|instances) "(\w+)".*?pfcn\.declined = "(.*?)"', lowered)
     )
@@ -106,7 +101,7 @@ class GuardedTensor:
         span = 1 + sum(
             (size - 1) * stride for size, stride in zip(values.shape, strides, strict=True)
         )
-        size = span * values.element_size()
+        size = max(span, 1) * values.element_size()
         self.pages = -(-size // PAGE) * PAGE
         self.total = self.pages + 2 * PAGE
         private, anonymous = 2, 0x20
@@ -187,14 +182,10 @@ def run_kernel(library: Library, kernel: Kernel, at_end: bool) -> list[torch.Ten
     for i, operand in enumerate(kernel.inputs):
         lanes = launch.packed[i] if launch.packed else 0
         values = pack(operand.values, lanes) if lanes else operand.values
-        guarded.append(
-            GuardedTensor(values, values.stride() if lanes else operand.strides, at_end)
-        )
+        guarded.append(GuardedTensor(values, values.stride() if lanes else operand.strides, at_end))
         whole = guarded[-1].whole
         if lanes:
-            descriptors.append(
-                make_descriptor(whole.shape, whole.stride(), whole.data_ptr(), 0)
-            )
+            descriptors.append(make_descriptor(whole.shape, whole.stride(), whole.data_ptr(), 0))
         else:
             descriptors.append(describe(operand, whole, kernel.count))
     for operand in kernel.outputs:

@@ -12,6 +12,7 @@
 #include "pfcn/Codegen/SimdBuilder.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 
 namespace mlir::pfcn {
 
@@ -27,6 +28,8 @@ public:
   func::FuncOp getFunction() { return function; }
   /// Per input, the lanes in which it is expected to be packed, 0 for torch's own layout.
   ArrayRef<int64_t> getPackedLanes() const { return packedLanes; }
+  /// Erases what has been emitted.
+  void erase();
   /// Dynamic sizes that the kernel takes to be equal, which its caller has to check: [tensor, dimension] pairs in
   /// a row, tensors counted over inputs and destinations.
   ArrayAttr getEqualSizes();
@@ -38,11 +41,14 @@ private:
   OpFoldResult placeLanes(OpFoldResult start, OpFoldResult size) override;
   void walkOuter(size_t depth, OpFoldResult size, int64_t step, function_ref<void(OpFoldResult)> body) override;
 
+  Value placeConstant(DenseElementsAttr elements) override;
+
   Buffer viewArgument(Value argument, Value bodyValue, int64_t packed);
   void emitTileLoop();
 
   SimdBuilder simd;
   func::FuncOp function;
+  DenseMap<Attribute, memref::GlobalOp> constants;
   SmallVector<int64_t> packedLanes;
   DenseMap<int, SmallVector<int64_t>> dynamicSizes;
 };

@@ -12,6 +12,7 @@
 #include "pfcn/Codegen/LaneBuilder.h"
 #include "pfcn/Codegen/Schedule.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/IRMapping.h"
 
 namespace mlir::pfcn {
@@ -47,6 +48,8 @@ protected:
   virtual OpFoldResult placeLanes(OpFoldResult start, OpFoldResult size) = 0;
   /// Walks an outer dimension in the given steps.
   virtual void walkOuter(size_t depth, OpFoldResult size, int64_t step, function_ref<void(OpFoldResult)> body) = 0;
+  /// Read-only memory with the elements of a constant, of rank 1; null where the target has none.
+  virtual Value placeConstant(DenseElementsAttr elements) { return {}; }
   /// Called before and after the arguments of a level are brought where the ops read them.
   virtual void beginArguments(int level) {}
   virtual void finishArguments(int level) {}
@@ -99,6 +102,7 @@ protected:
                     Value accumulator);
   Value loadOperand(Value value, AffineMap map, ArrayRef<OpFoldResult> indices);
   void emitView(Operation *op);
+  void emitConstant(arith::ConstantOp op);
   void emitCopy(const Buffer &from, Value value, const Buffer &to);
   Buffer makeContiguous(Value value);
   void emitYield(unsigned result);
