@@ -175,7 +175,8 @@ static Value getViewed(Value value) {
   while (Operation *op = value.getDefiningOp()) {
     if (isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::ExtractSliceOp>(op))
       value = op->getOperand(0);
-    else if (auto insert = dyn_cast<tensor::InsertSliceOp>(op); insert && !insert.getDest().getDefiningOp<tensor::EmptyOp>())
+    else if (auto insert = dyn_cast<tensor::InsertSliceOp>(op);
+             insert && !insert.getDest().getDefiningOp<tensor::EmptyOp>())
       value = insert.getDest(); // written in place
     else
       break;

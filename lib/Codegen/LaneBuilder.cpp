@@ -58,8 +58,8 @@ SmallVector<Value> LaneBuilder::loop(int64_t end, int64_t step, ArrayRef<Value> 
                                      function_ref<SmallVector<Value>(OpFoldResult, ArrayRef<Value>)> body) {
   if (end <= step)
     return end > 0 ? body(constant(0), carried) : SmallVector<Value>(carried);
-  auto loop = scf::ForOp::create(*this, loc, toValue(constant(0)), toValue(constant(end)), toValue(constant(step)),
-                                 carried);
+  auto loop =
+      scf::ForOp::create(*this, loc, toValue(constant(0)), toValue(constant(end)), toValue(constant(step)), carried);
   OpBuilder::InsertionGuard guard(*this);
   setInsertionPointToStart(loop.getBody());
   scf::YieldOp::create(*this, loc, body(loop.getInductionVar(), llvm::to_vector_of<Value>(loop.getRegionIterArgs())));

@@ -59,9 +59,8 @@ void ParallelDims::visitReassociation(Value wide, Value narrow, ArrayRef<SmallVe
 }
 
 /// `part` is a box of `whole`. Dimensions taken in full pass through.
-void ParallelDims::visitSubset(Value whole, Value part, ArrayRef<OpFoldResult> offsets,
-                               ArrayRef<OpFoldResult> boxSizes, ArrayRef<OpFoldResult> strides,
-                               const llvm::SmallBitVector &dropped) {
+void ParallelDims::visitSubset(Value whole, Value part, ArrayRef<OpFoldResult> offsets, ArrayRef<OpFoldResult> boxSizes,
+                               ArrayRef<OpFoldResult> strides, const llvm::SmallBitVector &dropped) {
   SmallVector<int> wholeDims = dimsOf(whole), partDims = dimsOf(part);
   auto shape = cast<RankedTensorType>(whole.getType()).getShape();
   auto partShape = cast<RankedTensorType>(part.getType()).getShape();
@@ -107,8 +106,7 @@ LogicalResult ParallelDims::visit(Operation *op, std::string &reason) {
     return success();
   }
   if (auto fill = dyn_cast<linalg::FillOp>(op)) {
-    for (auto [a, b] :
-         llvm::zip(SmallVector<int>(dimsOf(fill.output())), SmallVector<int>(dimsOf(fill.result()))))
+    for (auto [a, b] : llvm::zip(SmallVector<int>(dimsOf(fill.output())), SmallVector<int>(dimsOf(fill.result()))))
       unite(a, b);
     return success();
   }

@@ -2,8 +2,8 @@
 
 #include "pfcn/Codegen/Schedule.h"
 
-#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -225,8 +225,8 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
       best = schedule;
   }
   if (!best) {
-    reason = "a tile needs " + std::to_string(least) + " bytes of scratch, more than " +
-             std::to_string(options.maxScratch);
+    reason =
+        "a tile needs " + std::to_string(least) + " bytes of scratch, more than " + std::to_string(options.maxScratch);
     return failure();
   }
   return *best;

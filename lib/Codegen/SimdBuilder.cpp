@@ -75,9 +75,7 @@ void SimdBuilder::pack(const Buffer &rows, OpFoldResult address, OpFoldResult la
   Type element = cast<MemRefType>(memory.getType()).getElementType();
   forEachPanel(element, count, [&](OpFoldResult first, int64_t width) {
     SmallVector<Value> vectors;
-    auto rowAddress = [&](int64_t lane) {
-      return toValue(add(add(address, first), mul(constant(lane), laneStride)));
-    };
+    auto rowAddress = [&](int64_t lane) { return toValue(add(add(address, first), mul(constant(lane), laneStride))); };
     for (int64_t i = 0; i < width; ++i) {
       // Rows i, i + width, ...: one per 128-bit part, joined pairwise.
       SmallVector<Value> parts;
@@ -109,8 +107,8 @@ void SimdBuilder::pack(const Buffer &rows, OpFoldResult address, OpFoldResult la
   });
 }
 
-void SimdBuilder::unpack(const Buffer &scratch, OpFoldResult scratchAddress, const Buffer &rows,
-                         OpFoldResult address, OpFoldResult laneStride, int64_t count) {
+void SimdBuilder::unpack(const Buffer &scratch, OpFoldResult scratchAddress, const Buffer &rows, OpFoldResult address,
+                         OpFoldResult laneStride, int64_t count) {
   Value memory = rows.memory;
   Type element = cast<MemRefType>(memory.getType()).getElementType();
   forEachPanel(element, count, [&](OpFoldResult first, int64_t width) {

@@ -132,8 +132,8 @@ void ThreadBuilder::pack(const Buffer &rows, OpFoldResult address, OpFoldResult 
   });
 }
 
-void ThreadBuilder::unpack(const Buffer &scratch, OpFoldResult scratchAddress, const Buffer &rows,
-                           OpFoldResult address, OpFoldResult laneStride, int64_t count) {
+void ThreadBuilder::unpack(const Buffer &scratch, OpFoldResult scratchAddress, const Buffer &rows, OpFoldResult address,
+                           OpFoldResult laneStride, int64_t count) {
   syncWarp();
   Value firstColumn = toValue(mul(warp, constant(warpSize)));
   share(mul(active, constant(count)), 1, [&](Value position) {

@@ -65,9 +65,9 @@ static Batched batchPointwise(Operation *op, OpBuilder &builder, ArrayRef<Batche
   return cloneBatched(op, builder, aligned, count);
 }
 
-#define PFCN_POINTWISE(Op)                                                                        \
-  Batched Op::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t count) {         \
-    return batchPointwise(*this, builder, operands, count);                                       \
+#define PFCN_POINTWISE(Op)                                                                                             \
+  Batched Op::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t count) {                              \
+    return batchPointwise(*this, builder, operands, count);                                                            \
   }
 PFCN_POINTWISE(NegOp)
 PFCN_POINTWISE(AbsOp)
@@ -124,8 +124,9 @@ static Value batchMatmul(OpBuilder &builder, Location loc, const BatchedValue &l
 /// The value in another element type.
 static Value castTo(OpBuilder &builder, Location loc, Value value, Type elementType) {
   auto type = cast<RankedTensorType>(value.getType());
-  return type.getElementType() == elementType ? value
-                                              : CastOp::create(builder, loc, type.clone(elementType), value).getResult();
+  return type.getElementType() == elementType
+             ? value
+             : CastOp::create(builder, loc, type.clone(elementType), value).getResult();
 }
 
 /// Where a product and what is added to it are computed: torch rounds only their sum to f16 or bf16.
@@ -203,14 +204,13 @@ static SmallVector<int64_t> shiftDims(ArrayRef<int64_t> dims) {
   return llvm::map_to_vector(dims, [](int64_t dim) { return dim + 1; });
 }
 
-template <typename Op>
-static Batched batchReduction(Op op, OpBuilder &builder, ArrayRef<BatchedValue> operands) {
+template <typename Op> static Batched batchReduction(Op op, OpBuilder &builder, ArrayRef<BatchedValue> operands) {
   return single(Op::create(builder, op.getLoc(), operands[0].value, shiftDims(op.getDims()), op.getKeepdim()));
 }
 
-#define PFCN_REDUCTION(Op)                                                                        \
-  Batched Op::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t) {               \
-    return batchReduction(*this, builder, operands);                                              \
+#define PFCN_REDUCTION(Op)                                                                                             \
+  Batched Op::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t) {                                    \
+    return batchReduction(*this, builder, operands);                                                                   \
   }
 PFCN_REDUCTION(SumOp)
 PFCN_REDUCTION(MeanOp)
@@ -239,8 +239,8 @@ Batched LayerNormOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, 
     weight = alignRank(builder, loc, operands[next++], rank);
   if (getBias())
     bias = alignRank(builder, loc, operands[next++], rank);
-  return single(LayerNormOp::create(builder, loc, input.getType(), input, weight, bias, getNormalizedRankAttr(),
-                                    getEpsAttr()));
+  return single(
+      LayerNormOp::create(builder, loc, input.getType(), input, weight, bias, getNormalizedRankAttr(), getEpsAttr()));
 }
 
 //===----------------------------------------------------------------------------===//
@@ -258,8 +258,7 @@ Batched PermuteOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, in
 }
 
 Batched SliceOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t) {
-  return single(SliceOp::create(builder, getLoc(), operands[0].value, getDim() + 1, getStart(),
-                               getEnd(), getStep()));
+  return single(SliceOp::create(builder, getLoc(), operands[0].value, getDim() + 1, getStart(), getEnd(), getStep()));
 }
 
 Batched SelectOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t) {

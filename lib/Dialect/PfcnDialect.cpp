@@ -45,21 +45,17 @@ Operation *PfcnDialect::materializeConstant(OpBuilder &builder, Attribute value,
 // AccessAttr
 //===----------------------------------------------------------------------------===//
 
-AccessAttr AccessAttr::getShared(MLIRContext *context) {
-  return get(context, AccessKind::Shared, 0, 0, 0, 0, {});
-}
+AccessAttr AccessAttr::getShared(MLIRContext *context) { return get(context, AccessKind::Shared, 0, 0, 0, 0, {}); }
 
 AccessAttr AccessAttr::getSelect(MLIRContext *context, int64_t dim, int64_t stride, int64_t offset) {
   return get(context, AccessKind::Select, dim, 1, stride, offset, {});
 }
 
-AccessAttr AccessAttr::getSlice(MLIRContext *context, int64_t dim, int64_t size, int64_t stride,
-                                int64_t offset) {
+AccessAttr AccessAttr::getSlice(MLIRContext *context, int64_t dim, int64_t size, int64_t stride, int64_t offset) {
   return get(context, AccessKind::Slice, dim, size, stride, offset, {});
 }
 
-AccessAttr AccessAttr::getForStarts(MLIRContext *context, int64_t dim, int64_t size,
-                                    ArrayRef<int64_t> starts) {
+AccessAttr AccessAttr::getForStarts(MLIRContext *context, int64_t dim, int64_t size, ArrayRef<int64_t> starts) {
   AccessKind kind = size < 0 ? AccessKind::Select : AccessKind::Slice;
   int64_t width = size < 0 ? 1 : size;
   int64_t offset = starts.empty() ? 0 : starts.front();
@@ -96,14 +92,13 @@ LogicalResult AccessAttr::verifyFits(function_ref<InFlightDiagnostic()> emitErro
   if (getDim() < 0 || getDim() >= whole.getRank())
     return emitError() << "access of dimension " << getDim() << " of a tensor of rank " << whole.getRank();
   if (!isAffine() && static_cast<int64_t>(getTable().size()) != count)
-    return emitError() << "access has a table of " << getTable().size() << " starts for " << count
-                       << " instances";
+    return emitError() << "access has a table of " << getTable().size() << " starts for " << count << " instances";
   int64_t extent = whole.getDimSize(getDim());
   for (int64_t i = 0; i < count; ++i) {
     int64_t start = getStart(i);
     if (start < 0 || (!ShapedType::isDynamic(extent) && start > extent - getSize()))
-      return emitError() << "instance " << i << " accesses elements [" << start << ", "
-                         << start + getSize() << ") of dimension " << getDim() << " of size " << extent;
+      return emitError() << "instance " << i << " accesses elements [" << start << ", " << start + getSize()
+                         << ") of dimension " << getDim() << " of size " << extent;
     if (isAffine() && i + 1 < count)
       i = std::max(i, count - 2); // a progression fits if its first and last element do
   }
@@ -130,9 +125,8 @@ Attribute AccessAttr::parse(AsmParser &parser, Type) {
     return {};
   if (succeeded(parser.parseOptionalKeyword("at"))) {
     stride = 0;
-    if (parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, [&] {
-          return parser.parseInteger(table.emplace_back());
-        }))
+    if (parser.parseCommaSeparatedList(AsmParser::Delimiter::Square,
+                                       [&] { return parser.parseInteger(table.emplace_back()); }))
       return {};
   } else {
     if (succeeded(parser.parseOptionalKeyword("stride")) && parser.parseInteger(stride))

@@ -54,11 +54,11 @@ static LogicalResult inferBroadcast(std::optional<Location> loc, ArrayRef<Value>
   return success();
 }
 
-#define PFCN_BINARY(Op)                                                                            \
-  LogicalResult Op::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor adaptor,  \
-                                     SmallVectorImpl<Type> &types) {                               \
-    return inferBroadcast(loc, {adaptor.getLhs(), adaptor.getRhs()},                               \
-                          ranked(adaptor.getLhs()).getElementType(), types);                       \
+#define PFCN_BINARY(Op)                                                                                                \
+  LogicalResult Op::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor adaptor,                      \
+                                     SmallVectorImpl<Type> &types) {                                                   \
+    return inferBroadcast(loc, {adaptor.getLhs(), adaptor.getRhs()}, ranked(adaptor.getLhs()).getElementType(),        \
+                          types);                                                                                      \
   }
 PFCN_BINARY(AddOp)
 PFCN_BINARY(SubOp)
@@ -81,9 +81,7 @@ LogicalResult WhereOp::inferReturnTypes(MLIRContext *, std::optional<Location> l
 }
 
 /// Whether two sizes can be equal at run time.
-static bool compatible(int64_t a, int64_t b) {
-  return a == b || ShapedType::isDynamic(a) || ShapedType::isDynamic(b);
-}
+static bool compatible(int64_t a, int64_t b) { return a == b || ShapedType::isDynamic(a) || ShapedType::isDynamic(b); }
 
 /// [*B, M, K] x [*B, K, N] -> [*B, M, N].
 static LogicalResult inferMatmul(std::optional<Location> loc, Value lhs, Value rhs, bool transposeRhs,
@@ -97,8 +95,7 @@ static LogicalResult inferMatmul(std::optional<Location> loc, Value lhs, Value r
   int64_t n = b.getDimSize(b.getRank() - (transposeRhs ? 2 : 1));
   if (!compatible(a.getShape().back(), k))
     return emitOptionalError(loc, "contracted dimensions differ: ", a.getShape().back(), " and ", k);
-  FailureOr<SmallVector<int64_t>> shape =
-      broadcastShapes(a.getShape().drop_back(2), b.getShape().drop_back(2));
+  FailureOr<SmallVector<int64_t>> shape = broadcastShapes(a.getShape().drop_back(2), b.getShape().drop_back(2));
   if (failed(shape))
     return emitOptionalError(loc, "leading dimensions of ", a, " and ", b, " do not broadcast");
   shape->push_back(a.getDimSize(a.getRank() - 2));
@@ -122,11 +119,10 @@ LogicalResult AddmmOp::inferReturnTypes(MLIRContext *, std::optional<Location> l
   if (failed(inferMatmul(loc, adaptor.getLhs(), adaptor.getRhs(), /*transposeRhs=*/false, types)))
     return failure();
   auto product = cast<RankedTensorType>(types.front());
-  FailureOr<SmallVector<int64_t>> shape =
-      broadcastShapes(ranked(adaptor.getInput()).getShape(), product.getShape());
+  FailureOr<SmallVector<int64_t>> shape = broadcastShapes(ranked(adaptor.getInput()).getShape(), product.getShape());
   if (failed(shape) || static_cast<int64_t>(shape->size()) != product.getRank())
-    return emitOptionalError(loc, "input of shape [", ranked(adaptor.getInput()).getShape(),
-                             "] does not broadcast to ", product);
+    return emitOptionalError(loc, "input of shape [", ranked(adaptor.getInput()).getShape(), "] does not broadcast to ",
+                             product);
   return success();
 }
 
@@ -160,8 +156,8 @@ static LogicalResult verifyDims(Operation *op, ArrayRef<int64_t> dims, int64_t r
   return success();
 }
 
-static LogicalResult inferReduction(std::optional<Location> loc, Value input, ArrayRef<int64_t> dims,
-                                    bool keepdim, SmallVectorImpl<Type> &types) {
+static LogicalResult inferReduction(std::optional<Location> loc, Value input, ArrayRef<int64_t> dims, bool keepdim,
+                                    SmallVectorImpl<Type> &types) {
   SmallVector<int64_t> shape;
   for (auto [i, size] : llvm::enumerate(ranked(input).getShape())) {
     if (!llvm::is_contained(dims, static_cast<int64_t>(i)))
@@ -173,11 +169,11 @@ static LogicalResult inferReduction(std::optional<Location> loc, Value input, Ar
   return success();
 }
 
-#define PFCN_REDUCTION(Op)                                                                         \
-  LogicalResult Op::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor adaptor,  \
-                                     SmallVectorImpl<Type> &types) {                               \
-    return inferReduction(loc, adaptor.getInput(), adaptor.getDims(), adaptor.getKeepdim(), types); \
-  }                                                                                                \
+#define PFCN_REDUCTION(Op)                                                                                             \
+  LogicalResult Op::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor adaptor,                      \
+                                     SmallVectorImpl<Type> &types) {                                                   \
+    return inferReduction(loc, adaptor.getInput(), adaptor.getDims(), adaptor.getKeepdim(), types);                    \
+  }                                                                                                                    \
   LogicalResult Op::verify() { return verifyDims(*this, getDims(), ranked(getInput()).getRank()); }
 PFCN_REDUCTION(SumOp)
 PFCN_REDUCTION(MeanOp)
@@ -448,8 +444,7 @@ void OpaqueOp::getEffects(SmallVectorImpl<MemoryEffects::EffectInstance> &effect
 // Groups
 //===----------------------------------------------------------------------------===//
 
-template <typename GroupOp>
-static LogicalResult verifyGroup(GroupOp op, bool batched) {
+template <typename GroupOp> static LogicalResult verifyGroup(GroupOp op, bool batched) {
   int64_t count = op.getCount();
   if (count < 1)
     return op.emitOpError("must have one instance or more");
@@ -458,8 +453,8 @@ static LogicalResult verifyGroup(GroupOp op, bool batched) {
   };
   auto check = [&](ArrayAttr accesses, ValueRange wholes, TypeRange inner, StringRef what) -> LogicalResult {
     if (accesses.size() != wholes.size() || inner.size() != wholes.size())
-      return op.emitOpError("has ") << wholes.size() << " " << what << "s, " << accesses.size()
-                                    << " accesses and " << inner.size() << " values in the body";
+      return op.emitOpError("has ") << wholes.size() << " " << what << "s, " << accesses.size() << " accesses and "
+                                    << inner.size() << " values in the body";
     for (auto [i, whole] : llvm::enumerate(wholes)) {
       auto access = cast<AccessAttr>(accesses[i]);
       if (failed(access.verifyFits([&] { return op.emitOpError(what) << " " << i << ": "; }, ranked(whole), count)))
@@ -508,8 +503,7 @@ LogicalResult KernelOp::verify() { return verifyGroup(*this, /*batched=*/true); 
 OpFoldResult ConstantOp::fold(FoldAdaptor) { return getValue(); }
 
 template <typename Op> static OpFoldResult foldToInput(Op op) {
-  return op.getInput().getType() == op.getType() && op.getInput().getType().hasStaticShape() ? op.getInput()
-                                                                                               : Value();
+  return op.getInput().getType() == op.getType() && op.getInput().getType().hasStaticShape() ? op.getInput() : Value();
 }
 
 OpFoldResult CastOp::fold(FoldAdaptor) { return getInput().getType() == getType() ? getInput() : Value(); }

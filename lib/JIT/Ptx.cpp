@@ -187,10 +187,12 @@ static llvm::Error linkLibdevice(llvm::Module &module) {
     return llvm::createStringError("cannot read " + path.str() + ": " + diagnostic.getMessage());
   library->setTargetTriple(module.getTargetTriple());
   library->setDataLayout(module.getDataLayout());
-  bool failed = llvm::Linker::linkModules(
-      module, std::move(library), llvm::Linker::LinkOnlyNeeded, [](llvm::Module &linked, const llvm::StringSet<> &names) {
-        llvm::internalizeModule(linked, [&](const llvm::GlobalValue &value) { return !names.contains(value.getName()); });
-      });
+  bool failed = llvm::Linker::linkModules(module, std::move(library), llvm::Linker::LinkOnlyNeeded,
+                                          [](llvm::Module &linked, const llvm::StringSet<> &names) {
+                                            llvm::internalizeModule(linked, [&](const llvm::GlobalValue &value) {
+                                              return !names.contains(value.getName());
+                                            });
+                                          });
   return failed ? llvm::createStringError("cannot link " + path.str()) : llvm::Error::success();
 }
 

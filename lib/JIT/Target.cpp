@@ -30,7 +30,8 @@ llvm::Expected<std::unique_ptr<llvm::TargetMachine>> Target::createTargetMachine
   builder->setCodeGenOptLevel(llvm::CodeGenOptLevel::Aggressive);
   llvm::Expected<std::unique_ptr<llvm::TargetMachine>> machine = builder->createTargetMachine();
   if (machine && !cpu.empty() && !(*machine)->getMCSubtargetInfo()->isCPUStringValid(cpu))
-    return llvm::createStringError("unknown processor '" + cpu + "': name one as clang's -march does, or none for this machine's");
+    return llvm::createStringError("unknown processor '" + cpu +
+                                   "': name one as clang's -march does, or none for this machine's");
   return machine;
 }
 

@@ -131,7 +131,8 @@ static void checkSizes(const LaunchOperand &operand, llvm::ArrayRef<int64_t> siz
   bool same = sizes.size() == operand.sizes.size();
   for (size_t i = 0; same && i < sizes.size(); ++i)
     same = mlir::ShapedType::isDynamic(operand.sizes[i]) || operand.sizes[i] == sizes[i];
-  TORCH_CHECK_VALUE(same, "pfcn: a tensor of shape ", whole.sizes(), " is not of the shape that its kernel was compiled for");
+  TORCH_CHECK_VALUE(same, "pfcn: a tensor of shape ", whole.sizes(),
+                    " is not of the shape that its kernel was compiled for");
 }
 
 /// Whether a kernel that was compiled for these strides can read the view. The stride of a

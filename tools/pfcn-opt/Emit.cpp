@@ -19,17 +19,17 @@ namespace {
 enum class Emit { MLIR, LLVM, Object, PTX, Cubin, Launches };
 } // namespace
 
-static cl::opt<Emit>
-    emit("emit", cl::desc("What to print"), cl::init(Emit::MLIR),
-         cl::values(clEnumValN(Emit::MLIR, "mlir", "the module, after the passes"),
-                    clEnumValN(Emit::LLVM, "llvm", "LLVM IR of its CPU kernels"),
-                    clEnumValN(Emit::Object, "obj", "object code of its CPU kernels"),
-                    clEnumValN(Emit::PTX, "ptx", "PTX of its GPU kernels"),
-                    clEnumValN(Emit::Cubin, "cubin", "machine code of its GPU kernels"),
-                    clEnumValN(Emit::Launches, "launches", "its GPU launches as JSON")));
+static cl::opt<Emit> emit("emit", cl::desc("What to print"), cl::init(Emit::MLIR),
+                          cl::values(clEnumValN(Emit::MLIR, "mlir", "the module, after the passes"),
+                                     clEnumValN(Emit::LLVM, "llvm", "LLVM IR of its CPU kernels"),
+                                     clEnumValN(Emit::Object, "obj", "object code of its CPU kernels"),
+                                     clEnumValN(Emit::PTX, "ptx", "PTX of its GPU kernels"),
+                                     clEnumValN(Emit::Cubin, "cubin", "machine code of its GPU kernels"),
+                                     clEnumValN(Emit::Launches, "launches", "its GPU launches as JSON")));
 
-static cl::opt<std::string> chip("chip", cl::desc("The processor to emit code for: sm_75 to sm_121, or a CPU as clang's "
-                                                  "-march names it (default: sm_90, or this machine's)"));
+static cl::opt<std::string> chip("chip",
+                                 cl::desc("The processor to emit code for: sm_75 to sm_121, or a CPU as clang's "
+                                          "-march names it (default: sm_90, or this machine's)"));
 
 bool emitsMachineCode() { return emit != Emit::MLIR; }
 

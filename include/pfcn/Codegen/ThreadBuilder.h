@@ -20,8 +20,7 @@ class ThreadBuilder final : public LaneBuilder {
 public:
   static constexpr int64_t warpSize = 32;
 
-  ThreadBuilder(OpBuilder at, Location loc, int64_t lanes, int64_t warps)
-      : LaneBuilder(at, loc, lanes), warps(warps) {}
+  ThreadBuilder(OpBuilder at, Location loc, int64_t lanes, int64_t warps) : LaneBuilder(at, loc, lanes), warps(warps) {}
 
   /// Enters a function: reads which thread this is.
   void enter(gpu::GPUFuncOp function);

@@ -23,9 +23,7 @@ namespace mlir::pfcn {
 /// How an operand of a group varies with the instance; see `AccessAttr`.
 enum class AccessKind { Shared, Slice, Select };
 
-inline llvm::hash_code hash_value(AccessKind kind) {
-  return llvm::hash_value(static_cast<int>(kind));
-}
+inline llvm::hash_code hash_value(AccessKind kind) { return llvm::hash_value(static_cast<int>(kind)); }
 
 /// An operand of an op that is being batched: whether it carries the instances in its
 /// leading dimension.

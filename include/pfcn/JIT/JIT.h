@@ -29,8 +29,7 @@ llvm::Expected<std::unique_ptr<llvm::Module>> translateKernels(mlir::ModuleOp mo
                                                                llvm::LLVMContext &context);
 
 /// The same, as an object file.
-llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> compileKernelsToObject(mlir::ModuleOp module,
-                                                                           const Target &target);
+llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> compileKernelsToObject(mlir::ModuleOp module, const Target &target);
 
 /// The kernels of one module, callable in this process for as long as the object lives.
 class CompiledKernels {
@@ -39,8 +38,7 @@ public:
   /// input and destination.
   using Kernel = void (*)(void **arguments);
 
-  static llvm::Expected<std::shared_ptr<CompiledKernels>> compile(mlir::ModuleOp module,
-                                                                  const Target &target = {});
+  static llvm::Expected<std::shared_ptr<CompiledKernels>> compile(mlir::ModuleOp module, const Target &target = {});
   ~CompiledKernels();
 
   /// The kernel of that name, or null.
