@@ -36,7 +36,8 @@ bool isPlainTensor(PyObject *object) {
   // Everything but the keys of an ordinary tensor, which an inference tensor has fewer of.
   static const c10::DispatchKeySet onCpu = at::empty({0}).key_set();
   static const c10::DispatchKeySet onCuda =
-      onCpu.remove_backend(c10::BackendComponent::CPUBit) | c10::DispatchKeySet(c10::BackendComponent::CUDABit);
+      onCpu.remove_backend(c10::BackendComponent::CPUBit).remove(c10::DispatchKey::AutocastCPU) |
+      c10::DispatchKeySet(c10::BackendComponent::CUDABit) | c10::DispatchKeySet(c10::DispatchKey::AutocastCUDA);
   c10::DispatchKeySet keys = THPVariable_Unpack(object).key_set();
   if (keys.has_backend(c10::BackendComponent::CUDABit))
     return (keys.raw_repr() & ~onCuda.raw_repr()) == 0;
