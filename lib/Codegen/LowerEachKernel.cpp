@@ -27,7 +27,7 @@ static LogicalResult prepare(KernelOp draft, const FrozenRewritePatternSet &fusi
 }
 
 void mlir::pfcn::lowerEachKernel(ModuleOp module, StringRef pass,
-                                 function_ref<LogicalResult(KernelOp, std::string &)> lower) {
+                                 function_ref<LogicalResult(KernelOp, KernelOp, std::string &)> lower) {
   FrozenRewritePatternSet fusion = getFuseElementwisePatterns(module.getContext());
   SmallVector<KernelOp> kernels;
   module.walk([&](KernelOp kernel) { kernels.push_back(kernel); });
@@ -37,7 +37,7 @@ void mlir::pfcn::lowerEachKernel(ModuleOp module, StringRef pass,
     Location where = kernel.getLoc();
     if (succeeded(prepare(draft, fusion, reason, where))) {
       kernel.replaceAllUsesWith(draft); // the draft takes its place, and what `lower` makes takes the draft's
-      if (succeeded(lower(draft, reason))) {
+      if (succeeded(lower(kernel, draft, reason))) {
         kernel.erase();
         continue;
       }

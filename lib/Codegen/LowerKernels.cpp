@@ -1,6 +1,7 @@
 //===- LowerKernels.cpp - kernels to functions, and launches in their place --------===//
 
 #include "pfcn/Codegen/CpuKernel.h"
+#include "pfcn/Codegen/LibraryCost.h"
 #include "pfcn/Codegen/LowerEachKernel.h"
 #include "pfcn/Codegen/Passes.h"
 
@@ -13,6 +14,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/SymbolTable.h"
+#include "llvm/Support/FormatVariadic.h"
 
 namespace mlir::pfcn {
 #define GEN_PASS_DEF_LOWERKERNELS
@@ -28,16 +30,32 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
 
   void runOnOperation() override {
     lowerEachKernel(getOperation(), "LowerKernels",
-                    [&](KernelOp draft, std::string &reason) { return lower(draft, reason); });
+                    [&](KernelOp kernel, KernelOp draft, std::string &reason) { return lower(kernel, draft, reason); });
   }
 
-  LogicalResult lower(KernelOp kernel, std::string &reason) {
+  /// Whether torch's functions, one after the other, are estimated to take less time than the kernel.
+  bool isLibraryFaster(KernelOp kernel, const Schedule &schedule, std::string &reason) {
+    if (libraryRate <= 0)
+      return false;
+    std::optional<double> library = estimateLibrary(kernel, vectorBytes, libraryRate);
+    if (!library || schedule.cost <= *library)
+      return false;
+    reason =
+        llvm::formatv("library GEMM is estimated faster: {0:F0} thousand vector operations, and {1:F0} in one kernel",
+                      *library / 1000, schedule.cost / 1000);
+    return true;
+  }
+
+  LogicalResult lower(KernelOp original, KernelOp kernel, std::string &reason) {
     FailureOr<ParallelDims> dims = ParallelDims::compute(*kernel.getBodyBlock(), reason);
     if (failed(dims))
       return failure();
     FailureOr<Schedule> schedule =
         Schedule::choose(kernel, *dims, {vectorBytes, lanes, maxScratch, packWeights}, reason);
     if (failed(schedule))
+      return failure();
+
+    if (isLibraryFaster(original, *schedule, reason))
       return failure();
 
     ModuleOp module = getOperation();

@@ -46,7 +46,7 @@ struct LowerKernelsToGpu : mlir::pfcn::impl::LowerKernelsToGpuBase<LowerKernelsT
     auto module = gpu::GPUModuleOp::create(builder, getOperation().getLoc(), "kernels");
     getOperation()->setAttr(gpu::GPUDialect::getContainerModuleAttrName(), builder.getUnitAttr());
     lowerEachKernel(getOperation(), "LowerKernelsToGpu",
-                    [&](KernelOp draft, std::string &reason) { return lower(draft, module, reason); });
+                    [&](KernelOp, KernelOp draft, std::string &reason) { return lower(draft, module, reason); });
   }
 
   LogicalResult lower(KernelOp kernel, gpu::GPUModuleOp module, std::string &reason) {

@@ -2,6 +2,8 @@
 
 #include "pfcn/Codegen/Schedule.h"
 
+#include "pfcn/Codegen/LibraryCost.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "llvm/Support/MathExtras.h"
@@ -77,7 +79,7 @@ constexpr double transcendentalCost = 16;
 constexpr double divisionCost = 6;
 constexpr int64_t assumedDynamicSize = 64;
 constexpr int64_t panelWidth = 4;
-constexpr int64_t firstCacheBytes = 32 << 10;
+constexpr int64_t firstCacheBytes = 32 << 10, secondCacheBytes = 1 << 20;
 
 /// The cost of one schedule: what one tile does once, and what it does per point of the outer classes.
 class CostModel {
@@ -100,8 +102,11 @@ public:
       double size = sizeOf(cls);
       points *= cls == schedule.laneClass ? std::ceil(size / schedule.lanes) : size;
     }
-    double slow = scratchBytes > firstCacheBytes ? 1.5 : 1.0;
-    return schedule.getTiles(kernel.getCount()) * (perTile + points * perPoint * slow);
+    double tiles = schedule.getTiles(kernel.getCount());
+    // What a tile holds is read again at each of its points.
+    double held = scratchBytes + (points > 1 ? packedBytes : 0);
+    double slow = held > secondCacheBytes ? 4.0 : held > firstCacheBytes ? 1.5 : 1.0;
+    return std::max(tiles * (perTile + points * perPoint * slow), getStreamCost(tiles * tileBytes));
   }
   int64_t getScratchBytes() const { return scratchBytes; }
 
@@ -138,8 +143,15 @@ private:
 
   void addArgument(BlockArgument argument) {
     unsigned i = argument.getArgNumber();
-    if (options.packWeights && schedule.lanesAreInstances() && isPackable(kernel, i))
+    double bytes = innerElements(argument) *
+                   std::max<int64_t>(getElementTypeOrSelf(argument).getIntOrFloatBitWidth() / 8, 1) *
+                   (hasLanes(argument) ? schedule.lanes : 1);
+    if (!hasOuter(argument))
+      tileBytes += bytes;
+    if (options.packWeights && schedule.lanesAreInstances() && isPackable(kernel, i)) {
+      packedBytes += bytes;
       return;
+    }
     addTranspose(argument, kernel.getInputAccess(i), kernel.getInputs()[i]);
     if (hasLanes(argument))
       addScratch(argument);
@@ -170,6 +182,8 @@ private:
   const ScheduleOptions &options;
   const Schedule &schedule;
   double perTile = 0, perPoint = 0;
+  /// Of what a tile reads once, and of those the ones it reads where they lie.
+  double tileBytes = 0, packedBytes = 0;
   int64_t scratchBytes = 0;
 };
 } // namespace

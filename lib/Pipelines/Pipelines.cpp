@@ -31,6 +31,7 @@ void mlir::pfcn::buildCpuPipeline(OpPassManager &pm, const CpuPipelineOptions &o
   LowerKernelsOptions lower;
   lower.vectorBytes = options.vectorBytes;
   lower.packWeights = options.packWeights;
+  lower.libraryRate = options.libraryRate;
   pm.addPass(createLowerKernels(lower));
   addCleanup(pm);
 }

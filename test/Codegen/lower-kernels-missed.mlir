@@ -1,5 +1,6 @@
 // RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-cpu | FileCheck %s
 // RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-cpu --remarks-filter="pfcn.*" 2>&1 >/dev/null | FileCheck %s --check-prefix=REMARK
+// RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-cpu=library-rate=0 | FileCheck %s --check-prefix=ALWAYS
 
 // An op that mixes instances cannot be cut into tiles of them. (Batching never makes such a body.)
 
@@ -75,4 +76,25 @@ func.func @foreign(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
     pfcn.yield %1 : tensor<4x8xf32>
   } -> tensor<4x8xf32>
   return %y : tensor<4x8xf32>
+}
+
+// -----
+
+// Four layers of 1024 x 1024: nothing that a call costs counts beside the products, which a library computes
+// in blocks for its caches.
+
+// REMARK: Reason="library GEMM is estimated faster: {{[0-9]+}} thousand vector operations, and {{[0-9]+}} in one kernel", kernel=large
+// CHECK: pfcn.kernel "large"
+// CHECK-SAME: pfcn.declined = "library GEMM is estimated faster
+// CHECK: pfcn.batch_matmul
+// ALWAYS: pfcn.launch @large
+func.func @large(%x: tensor<64x1024xf32>, %w: tensor<4x1024x1024xf32>) -> tensor<4x64x1024xf32> {
+  %init = pfcn.empty : tensor<4x64x1024xf32>
+  %y = pfcn.kernel "large" count 4 ins(%x, %w : tensor<64x1024xf32>, tensor<4x1024x1024xf32>)
+    [#pfcn.access<shared>, #pfcn.access<select dim 0>] outs(%init : tensor<4x64x1024xf32>) [#pfcn.access<select dim 0>] {
+  ^bb0(%a: tensor<64x1024xf32>, %v: tensor<4x1024x1024xf32>):
+    %0 = pfcn.batch_matmul %a, %v {transpose_rhs} : tensor<64x1024xf32>, tensor<4x1024x1024xf32> -> tensor<4x64x1024xf32>
+    pfcn.yield %0 : tensor<4x64x1024xf32>
+  } -> tensor<4x64x1024xf32>
+  return %y : tensor<4x64x1024xf32>
 }

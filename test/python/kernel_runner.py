@@ -10,7 +10,7 @@ import ctypes
 import mmap
 import re
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,12 +27,12 @@ class Target:
     chip: str = ""
     vector_bytes: int = 64
     pack_weights: bool = False
-    options: list[str] = field(default_factory=list)
 
     @property
     def pipeline(self) -> str:
         pack = "true" if self.pack_weights else "false"
-        options = [f"vector-bytes={self.vector_bytes}", f"pack-weights={pack}", *self.options]
+        # Kernels for all, also where the library's matrix products would be faster.
+        options = [f"vector-bytes={self.vector_bytes}", f"pack-weights={pack}", "library-rate=0"]
         return "--pfcn-pipeline-cpu=" + " ".join(options)
 
 

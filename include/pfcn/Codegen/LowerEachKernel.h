@@ -18,10 +18,10 @@ namespace mlir::pfcn {
 /// The patterns of `pfcn-fuse-elementwise`.
 FrozenRewritePatternSet getFuseElementwisePatterns(MLIRContext *context);
 
-/// Calls `lower` with a copy of each kernel, its body in linalg. `lower` replaces the copy, or fails with the
+/// Calls `lower` with each kernel and a copy of it, whose body is linalg. `lower` replaces the copy, or fails with the
 /// reason; then the kernel gets that as an attribute, and a remark of the pass says so.
 void lowerEachKernel(ModuleOp module, StringRef pass,
-                     function_ref<LogicalResult(KernelOp draft, std::string &reason)> lower);
+                     function_ref<LogicalResult(KernelOp kernel, KernelOp draft, std::string &reason)> lower);
 
 } // namespace mlir::pfcn
 

@@ -27,15 +27,17 @@ def LowerKernels : Pass<"pfcn-lower-kernels", "::mlir::ModuleOp"> {
     Intermediates live in scratch sized by one tile, never by the number of instances.
 
     Declines, leaving the kernel as it is, with the reason as a remark and as its attribute `pfcn.declined`: where an
-    op has no lowering, where one mixes instances or its dimensions are dynamic, and where a tile's
-    scratch exceeds `max-scratch`. Such a kernel runs op by op.
+    op has no lowering, where one mixes instances or its dimensions are dynamic, where a tile's
+    scratch exceeds `max-scratch`, and where the library's matrix products are estimated to be faster. Such a kernel runs op by op.
   }];
   let options = [
     Option<"vectorBytes", "vector-bytes", "int64_t", /*default=*/"64", "bytes of a SIMD register of the target">,
     Option<"lanes", "lanes", "int64_t", /*default=*/"0", "lanes to use; 0 for as many as fit a register">,
     Option<"maxScratch", "max-scratch", "int64_t", /*default=*/"262144", "bytes of scratch that a tile may take">,
     Option<"packWeights", "pack-weights", "bool", /*default=*/"false",
-           "expect stacks of parameters packed in tiles of lanes (frozen weights)">
+           "expect stacks of parameters packed in tiles of lanes (frozen weights)">,
+    Option<"libraryRate", "library-rate", "double", /*default=*/"0.5",
+           "the part of the peak rate at which a library multiplies matrices; 0 to take no kernel for slower than it">
   ];
   let dependentDialects = [
     "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",

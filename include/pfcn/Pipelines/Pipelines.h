@@ -19,6 +19,10 @@ struct CpuPipelineOptions : PassPipelineOptions<CpuPipelineOptions> {
                               llvm::cl::init(64)};
   Option<bool> packWeights{*this, "pack-weights", llvm::cl::desc("expect frozen weights, packed in tiles of lanes"),
                            llvm::cl::init(false)};
+  Option<double> libraryRate{*this, "library-rate",
+                             llvm::cl::desc("the part of the peak rate at which a library multiplies matrices; 0 to "
+                                            "take no kernel for slower than it"),
+                             llvm::cl::init(0.5)};
 };
 
 /// From an imported model to batched kernels; `report`, if given, is filled.

@@ -1,0 +1,26 @@
+//===- LibraryCost.h - what a kernel would cost on torch's functions ----*- C++ -*-===//
+//
+// The other side of the comparison that decides whether a kernel is worth it, in the unit of `Schedule::cost`.
+//
+//===----------------------------------------------------------------------------===//
+
+#ifndef PFCN_CODEGEN_LIBRARYCOST_H
+#define PFCN_CODEGEN_LIBRARYCOST_H
+
+#include "pfcn/Dialect/Pfcn.h"
+
+#include <optional>
+
+namespace mlir::pfcn {
+
+/// Vector operations that the ops of a batched body take one by one, on matrix products that reach the part `rate`
+/// of the peak. None where the body has no matrix product, or is no longer made of ops of the dialect.
+std::optional<double> estimateLibrary(KernelOp kernel, int64_t vectorBytes, double rate);
+
+/// Vector operations in whose time one stream of `bytes` is read: from the second cache, from the last, or
+/// from memory.
+double getStreamCost(double bytes);
+
+} // namespace mlir::pfcn
+
+#endif // PFCN_CODEGEN_LIBRARYCOST_H
