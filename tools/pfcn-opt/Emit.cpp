@@ -35,7 +35,7 @@ bool emitsMachineCode() { return emit != Emit::MLIR; }
 
 static Expected<std::string> emitText(mlir::ModuleOp module) {
   std::string gpu = chip.empty() ? "sm_90" : chip.getValue();
-  switch (emit) {
+  switch (emit.getValue()) {
   case Emit::LLVM: {
     LLVMContext context;
     auto llvmModule = pfcn::translateKernels(module, {chip}, context);
