@@ -159,10 +159,14 @@ def sass(cubin: bytes) -> dict[str, list[str]]:
 
 
 def compile_c(source: str, chip: str = "sm_90", flags: tuple[str, ...] = ()) -> str:
-    """A C file with `__attribute__((nvptx_kernel))` functions to PTX, libdevice linked in."""
+    """A C file with `__attribute__((nvptx_kernel))` functions to PTX, libdevice linked in.
+
+    The PTX version is named: by itself clang takes that of the CUDA installation it finds.
+    """
     command = [
         llvm_tool("clang"),
         *("--target=nvptx64-nvidia-cuda", f"-march={chip}", "-nocudalib", "-S", "-xc", "-", "-o-"),
+        *("--cuda-path=/none", "-Xclang", "-target-feature", "-Xclang", "+ptx90"),
         *("-Xclang", "-mlink-builtin-bitcode", "-Xclang", str(libdevice())),
         *("-O2", "-ffp-contract=fast", *flags),
     ]
