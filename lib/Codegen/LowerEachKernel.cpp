@@ -49,3 +49,15 @@ void mlir::pfcn::lowerEachKernel(ModuleOp module, StringRef pass,
         << remark::reason("{0}", reason) << remark::metric("kernel", kernel.getName());
   }
 }
+
+LaunchOp mlir::pfcn::replaceWithLaunch(KernelOp kernel, StringRef function, int64_t tiles, ArrayAttr equalSizes) {
+  OpBuilder builder(kernel);
+  auto launch =
+      LaunchOp::create(builder, kernel.getLoc(), kernel.getResultTypes(), function, kernel.getCount(), tiles,
+                       kernel.getInputs(), kernel.getInits(), kernel.getInputAccesses(), kernel.getInitAccesses());
+  if (!equalSizes.empty())
+    launch->setAttr("pfcn.equal_sizes", equalSizes);
+  kernel->replaceAllUsesWith(launch);
+  kernel.erase();
+  return launch;
+}

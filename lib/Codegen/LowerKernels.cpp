@@ -71,16 +71,10 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
     }
     SymbolTable(module).insert(function); // renames it where the name is taken
 
-    builder.setInsertionPoint(kernel);
-    auto launch = LaunchOp::create(builder, kernel.getLoc(), kernel.getResultTypes(), function.getSymName(),
-                                   kernel.getCount(), schedule->getTiles(kernel.getCount()), kernel.getInputs(),
-                                   kernel.getInits(), kernel.getInputAccesses(), kernel.getInitAccesses());
+    int64_t tiles = schedule->getTiles(kernel.getCount());
+    LaunchOp launch = replaceWithLaunch(kernel, function.getSymName(), tiles, emitter.getEqualSizes());
     if (llvm::any_of(emitter.getPackedLanes(), [](int64_t lanes) { return lanes != 0; }))
       launch->setAttr("pfcn.packed", builder.getDenseI64ArrayAttr(emitter.getPackedLanes()));
-    if (ArrayAttr equal = emitter.getEqualSizes(); !equal.empty())
-      launch->setAttr("pfcn.equal_sizes", equal);
-    kernel->replaceAllUsesWith(launch);
-    kernel.erase();
     return success();
   }
 };

@@ -72,16 +72,10 @@ struct LowerKernelsToGpu : mlir::pfcn::impl::LowerKernelsToGpuBase<LowerKernelsT
       return failure();
     }
     SymbolTable(module).insert(function); // renames it where the name is taken
-    builder.setInsertionPoint(kernel);
-    auto launch = LaunchOp::create(builder, kernel.getLoc(), kernel.getResultTypes(), function.getName(),
-                                   kernel.getCount(), schedule.getTiles(kernel.getCount()), kernel.getInputs(),
-                                   kernel.getInits(), kernel.getInputAccesses(), kernel.getInitAccesses());
+    int64_t tiles = schedule.getTiles(kernel.getCount());
+    LaunchOp launch = replaceWithLaunch(kernel, function.getName(), tiles, emitter.getEqualSizes());
     launch->setAttr("pfcn.grid_y", builder.getI64IntegerAttr(getGridY(schedule, dims, warps)));
     launch->setAttr("pfcn.block", builder.getDenseI64ArrayAttr({ThreadBuilder::warpSize, warps, 1}));
-    if (ArrayAttr equal = emitter.getEqualSizes(); !equal.empty())
-      launch->setAttr("pfcn.equal_sizes", equal);
-    kernel->replaceAllUsesWith(launch);
-    kernel.erase();
     return success();
   }
 };

@@ -23,6 +23,10 @@ FrozenRewritePatternSet getFuseElementwisePatterns(MLIRContext *context);
 void lowerEachKernel(ModuleOp module, StringRef pass,
                      function_ref<LogicalResult(KernelOp kernel, KernelOp draft, std::string &reason)> lower);
 
+/// Puts a launch of `function` in the place of a kernel. `equalSizes`: the dynamic sizes that the function takes to be
+/// equal, which its caller has to check.
+LaunchOp replaceWithLaunch(KernelOp kernel, StringRef function, int64_t tiles, ArrayAttr equalSizes);
+
 } // namespace mlir::pfcn
 
 #endif // PFCN_CODEGEN_LOWEREACHKERNEL_H
