@@ -1,14 +1,11 @@
-"""Interprets what `pfcn-opt --emit=ptx` and `--emit=launches` give, on torch's tensors.
-
-Arguments are found by name: `inputN`, a parameter, `<path of instance 0> ... xCOUNT` (the stacked
-parameters), `result0`, and `<name>.sizeK` or `.strideK` where only the caller knows the value.
+"""Launches kernels as a script outside of the project would: from `--emit=ptx`,
+`--emit=launches`, the model's `state_dict` and its inputs. docs/Cuda.md describes the fields.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,12 +18,24 @@ from ptx import Memory, Program, Stats
 
 ROOT = Path(__file__).resolve().parents[2]
 PFCN_OPT = ROOT / "build" / "bin" / "pfcn-opt"
+DTYPES = {
+    "f64": torch.float64,
+    "f32": torch.float32,
+    "f16": torch.float16,
+    "bf16": torch.bfloat16,
+    "i64": torch.int64,
+    "i32": torch.int32,
+    "i8": torch.uint8,
+}
 
 
-def emit(mlir: str, what: str, chip: str) -> str:
-    command = [PFCN_OPT, "-", "--pfcn-pipeline-nvvm", f"--emit={what}", f"--chip={chip}"]
+def emit(source: str | Path, what: str, chip: str, *options: str) -> str:
+    """What `pfcn-opt` makes of a module's text, or of a .pt file."""
+    text = None if isinstance(source, Path) else source
+    command = [PFCN_OPT, source if text is None else "-", "--pfcn-pipeline-nvvm"]
+    command += [f"--emit={what}", f"--chip={chip}", *options]
     env = os.environ | {"CUDA_ROOT": str(toolchain.root())}  # f64 math is libdevice's
-    done = subprocess.run(command, input=mlir, text=True, capture_output=True, env=env)
+    done = subprocess.run(command, input=text, text=True, capture_output=True, env=env)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -39,61 +48,84 @@ class Generated:
     launches: list[dict]
 
     @staticmethod
-    def of(mlir: str, chip: str) -> Generated:
-        return Generated(emit(mlir, "ptx", chip), json.loads(emit(mlir, "launches", chip)))
+    def of(source: str | Path, chip: str, *options: str) -> Generated:
+        return Generated(
+            emit(source, "ptx", chip, *options),
+            json.loads(emit(source, "launches", chip, *options)),
+        )
 
 
 @dataclass
 class Tensors:
-    """What the launches read, by name, and the one result that they write."""
+    """A model's inputs and parameters, and what the launches add to them."""
 
     inputs: list[torch.Tensor]
     parameters: dict[str, torch.Tensor]
-    result: torch.Tensor
-    addresses: dict[str, int] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
+    # By name: base address, shape and dtype.
+    placed: dict[str, tuple[int, list[int], torch.dtype]] = field(default_factory=dict)
 
-    def find(self, name: str) -> torch.Tensor:
-        if found := re.fullmatch(r"input(\d+)", name):
-            return self.inputs[int(found[1])]
-        if name == "result0":
-            return self.result
-        if found := re.fullmatch(r"(.*) \.\.\. x(\d+)", name):
-            return torch.stack(self.instances(found[1], int(found[2])))
-        return self.parameters[name]
+    def given(self, argument: dict) -> torch.Tensor | None:
+        """The tensor that an argument reads; none where a launch writes it."""
+        match argument["role"]:
+            case "input":
+                return self.inputs[argument["index"]]
+            case "parameter":
+                return self.parameters[argument["parameter"]]
+            case "parameters":
+                return torch.stack([self.parameters[path] for path in argument["parameters"]])
+            case "constant":
+                data = [float(number) for number in argument["data"]]
+                tensor = torch.tensor(data, dtype=DTYPES[argument["dtype"]])
+                return tensor.reshape(argument["tensor_shape"])
+        return None
 
-    def instances(self, first: str, count: int) -> list[torch.Tensor]:
-        """The parameter `first` of instance 0, and its likes: one number of the path counts."""
-        for at in re.finditer(r"(?<=\.)0(?=\.)", first):
-            names = [f"{first[: at.start()]}{i}{first[at.end() :]}" for i in range(count)]
-            if all(n in self.parameters for n in names):
-                return [self.parameters[n] for n in names]
-        raise LookupError(f"{count} tensors like {first}")
+    def size(self, size: int | str) -> int:
+        """A number, or `inputK.sizeD`."""
+        if isinstance(size, int):
+            return size
+        tensor, dim = size.removeprefix("input").split(".size")
+        return self.inputs[int(tensor)].size(int(dim))
 
-    def address(self, name: str) -> int:
-        if name not in self.addresses:
-            tensor = self.find(name)
-            if name == "result0":  # each byte must be written
-                what = tensor.numel() * tensor.element_size()
-            else:
-                what = tensor.detach().contiguous().view(torch.uint8).numpy()
-            self.addresses[name] = self.memory.alloc(what, name=name)
-        return self.addresses[name]
+    def place(self, argument: dict) -> tuple[int, list[int], torch.dtype]:
+        name = argument["name"] + ",".join(argument.get("parameters", []))
+        if name in self.placed:
+            return self.placed[name]
+        tensor = self.given(argument)
+        if tensor is None:  # each byte must be written
+            assert argument.get("init") is None, f"{name} is read before it is written"
+            dtype = DTYPES[argument["dtype"]]
+            shape = [self.size(s) for s in argument["tensor_shape"]]
+            what = int(np.prod(shape)) * dtype.itemsize
+        else:
+            dtype, shape = tensor.dtype, list(tensor.shape)
+            assert all(a in (b, None) or isinstance(a, str) for a, b in
+                       zip(argument["tensor_shape"], shape, strict=True))  # fmt: skip
+            what = tensor.detach().contiguous().view(torch.uint8).numpy()
+        base = self.memory.alloc(what, name=name)
+        self.placed[name] = (base, shape, dtype)
+        return self.placed[name]
 
-    def scalar(self, argument: dict, ranks: dict[str, int]) -> int:
+    def pointer(self, argument: dict) -> int:
+        base, shape, dtype = self.place(argument)
+        offset = argument["offset"]
+        if offset is None:
+            access = argument["access"]
+            offset = access["start"] * int(np.prod(shape[access["dim"] + 1 :]))
+        return base + offset * dtype.itemsize
+
+    def scalar(self, argument: dict) -> int:
         if argument["value"] is not None:
             return argument["value"]
-        name, what, dim = re.fullmatch(r"(.*)\.(size|stride)(\d+)", argument["name"]).groups()
-        tensor = self.find(name)
-        # A slice of each instance has the instances as a dimension of its own, in front.
-        dim = int(dim) - (ranks[name] - tensor.dim())
-        return tensor.size(dim) if what == "size" else tensor.stride(dim)
+        if argument["of"] == "size":
+            return self.size(argument["equals"])
+        _, shape, _ = self.placed[argument["tensor"]]
+        return argument["factor"] * int(np.prod(shape[argument["dim"] + 1 :]))
 
-    def read_result(self) -> torch.Tensor:
-        base, result = self.addresses["result0"], self.result
-        count = result.numel() * result.element_size()
-        raw = self.memory.read(base, np.uint8, (count,))
-        return torch.from_numpy(raw).view(result.dtype).reshape(result.shape)
+    def read_result(self, index: int = 0) -> torch.Tensor:
+        base, shape, dtype = self.placed[f"result{index}"]
+        raw = self.memory.read(base, np.uint8, (int(np.prod(shape)) * dtype.itemsize,))
+        return torch.from_numpy(raw).view(dtype).reshape(shape)
 
 
 @lru_cache(maxsize=16)
@@ -105,12 +137,11 @@ def run(generated: Generated, tensors: Tensors, order: str = "forward") -> list[
     """Runs all launches; `tensors.read_result()` is then the result."""
     program, stats = parsed(generated.ptx), []
     for launch in generated.launches:
-        buffers = [a for a in launch["args"] if a["kind"] == "buffer"]
-        ranks = {a["name"]: len(a["shape"]) for a in buffers}
         args = [
-            tensors.address(a["name"]) if a["kind"] == "buffer" else tensors.scalar(a, ranks)
+            tensors.pointer(a) if a["kind"] == "buffer" else tensors.scalar(a)
             for a in launch["args"]
         ]
         shape = (launch["kernel"], launch["grid"], launch["block"], args, tensors.memory)
-        stats.append(program.launch(*shape, order=order))
+        done = program.launch(*shape, order=order, dynamic_shared=launch["shared_bytes"])
+        stats.append(done)
     return stats
