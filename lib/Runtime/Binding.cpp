@@ -12,16 +12,9 @@ namespace pfcn::runtime {
 // Weights
 //===----------------------------------------------------------------------------===//
 
-static bool holds(const Stack &stack, const std::vector<at::Tensor> &members) {
-  const std::vector<at::Tensor> &own = stack.getMembers();
-  return own.size() == members.size() &&
-         std::equal(own.begin(), own.end(), members.begin(),
-                    [](const at::Tensor &a, const at::Tensor &b) { return a.is_same(b); });
-}
-
 std::shared_ptr<Stack> Weights::getStack(std::vector<at::Tensor> members, std::vector<std::string> names) {
   for (const std::shared_ptr<Stack> &stack : stacks)
-    if (holds(*stack, members))
+    if (stack->isOf(members))
       return stack;
   stacks.push_back(std::make_shared<Stack>(std::move(members), std::move(names)));
   return stacks.back();
@@ -85,15 +78,15 @@ BoundPlan::BoundPlan(std::shared_ptr<const Plan> bound, const NamedTensors &tens
                 "' needs frozen weights");
     Source source;
     if (freeze)
-      source.tensor = snapshot(leaf, members);
+      source.snapshot = snapshot(leaf, members);
     else if (leaf.isStack)
       source.stack = weights.getStack(std::move(members), leaf.paths);
     else
-      source = {nullptr, members.front(), &leaf.spec};
+      source.live = Live{WeakTensor(members.front().getIntrusivePtr()), &leaf.spec};
     if (leaf.onDevice)
       source.onDevice = std::make_shared<DeviceCopy>(plan->getCuda());
     if (leaf.onDevice && freeze) {
-      source.tensor = source.onDevice->get(source.tensor);
+      source.snapshot = source.onDevice->get(source.snapshot);
       source.onDevice = nullptr;
     }
     sources.push_back(std::move(source));
@@ -102,25 +95,29 @@ BoundPlan::BoundPlan(std::shared_ptr<const Plan> bound, const NamedTensors &tens
 
 bool BoundPlan::isCurrent() const {
   return std::all_of(sources.begin(), sources.end(), [this](const Source &source) {
-    return !source.spec || (source.spec->matches(source.tensor) && source.tensor.device() == plan->getDevice());
+    if (!source.live.spec)
+      return true;
+    at::Tensor tensor = lock(source.live.tensor);
+    return tensor.defined() && source.live.spec->matches(tensor) && tensor.device() == plan->getDevice();
   });
 }
 
 bool BoundPlan::requiresGrad(TensorRange inputs) const {
   if (!at::GradMode::is_enabled())
     return false;
-  auto isTracked = [](const at::Tensor &tensor) { return tensor.requires_grad(); };
-  for (const Source &source : sources)
-    if (source.stack ? std::any_of(source.stack->getMembers().begin(), source.stack->getMembers().end(), isTracked)
-                     : isTracked(source.tensor))
-      return true;
-  return std::any_of(inputs.begin(), inputs.end(), isTracked);
+  auto isTracked = [](const Source &source) {
+    return source.stack ? source.stack->requiresGrad() : source.live.spec && lock(source.live.tensor).requires_grad();
+  };
+  return std::any_of(sources.begin(), sources.end(), isTracked) ||
+         std::any_of(inputs.begin(), inputs.end(), [](const at::Tensor &tensor) { return tensor.requires_grad(); });
 }
 
 llvm::SmallVector<at::Tensor, 8> BoundPlan::getLeaves() const {
   llvm::SmallVector<at::Tensor, 8> leaves;
   for (const Source &source : sources) {
-    leaves.push_back(source.stack ? source.stack->get() : source.tensor);
+    leaves.push_back(source.stack       ? source.stack->get()
+                     : source.live.spec ? lock(source.live.tensor)
+                                        : source.snapshot);
     if (source.onDevice)
       leaves.back() = source.onDevice->get(leaves.back());
   }

@@ -110,21 +110,42 @@ void copyValues(llvm::ArrayRef<at::Tensor> members, const at::Tensor &stacked) {
 
 } // namespace
 
-Stack::Stack(std::vector<at::Tensor> parameters, std::vector<std::string> paths)
-    : members(std::move(parameters)), names(std::move(paths)) {
-  TORCH_CHECK(!members.empty() && members.size() == names.size(), "pfcn: a stack needs one path per parameter");
-  shape = members.front().sizes().vec();
+Stack::Stack(std::vector<at::Tensor> parameters, std::vector<std::string> paths) : names(std::move(paths)) {
+  TORCH_CHECK(!parameters.empty() && parameters.size() == names.size(), "pfcn: a stack needs one path per parameter");
+  shape = parameters.front().sizes().vec();
   strides = defaultStrides(shape);
-  dtype = members.front().scalar_type();
-  device = members.front().device();
+  dtype = parameters.front().scalar_type();
+  device = parameters.front().device();
   watch.rank = shape.size();
   watch.shape = shape;
   watch.shape.insert(watch.shape.end(), strides.begin(), strides.end());
-  for (size_t i = 0; i < members.size(); ++i)
-    TORCH_CHECK_VALUE(members[i].sizes() == at::IntArrayRef(shape) && members[i].scalar_type() == dtype &&
-                          members[i].device() == members.front().device(),
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    TORCH_CHECK_VALUE(parameters[i].sizes() == at::IntArrayRef(shape) && parameters[i].scalar_type() == dtype &&
+                          parameters[i].device() == device,
                       "pfcn: parameter '", names[i], "' differs from '", names.front(), "' in shape, type or device");
+    members.emplace_back(parameters[i].getIntrusivePtr());
+  }
   settle();
+}
+
+std::vector<at::Tensor> Stack::getLive() const {
+  std::vector<at::Tensor> live;
+  live.reserve(members.size());
+  for (const WeakTensor &member : members)
+    live.push_back(lock(member));
+  return live;
+}
+
+bool Stack::isOf(llvm::ArrayRef<at::Tensor> parameters) const {
+  return std::equal(members.begin(), members.end(), parameters.begin(), parameters.end(),
+                    [](const WeakTensor &own, const at::Tensor &other) {
+                      return own._unsafe_get_target() == other.unsafeGetTensorImpl();
+                    });
+}
+
+bool Stack::requiresGrad() const {
+  return std::any_of(members.begin(), members.end(),
+                     [](const WeakTensor &member) { return member._unsafe_get_target()->requires_grad(); });
 }
 
 Stack::~Stack() { setHome(nullptr, 0); }
@@ -164,16 +185,18 @@ bool Stack::isSettled() const {
 }
 
 bool Stack::settle() {
-  for (const at::Tensor &member : members)
-    if (member.sizes() != at::IntArrayRef(shape) || member.scalar_type() != dtype || member.device() != device)
+  std::vector<at::Tensor> live = getLive();
+  for (const at::Tensor &member : live)
+    if (!member.defined() || member.sizes() != at::IntArrayRef(shape) || member.scalar_type() != dtype ||
+        member.device() != device)
       return false;
   at::NoGradGuard noGrad;
-  if (!findHome())
-    adopt();
+  if (!findHome(live))
+    adopt(live);
   return true;
 }
 
-void Stack::setHome(std::shared_ptr<HomeState> state, int64_t slot) {
+void Stack::setHome(std::shared_ptr<HomeState> state, int64_t slot, Members live) {
   if (home)
     --home->readers;
   home = std::move(state);
@@ -184,7 +207,7 @@ void Stack::setHome(std::shared_ptr<HomeState> state, int64_t slot) {
   ++home->readers;
   reason.clear();
   stacked = home->memory.narrow(0, firstSlot, static_cast<int64_t>(members.size()));
-  for (const at::Tensor &member : members)
+  for (const at::Tensor &member : live)
     watch.entries.push_back({member.unsafeGetTensorImpl(), storageOf(member)});
   // In the order of memory, which the hardware fetches ahead best.
   std::sort(watch.entries.begin(), watch.entries.end(),
@@ -194,38 +217,38 @@ void Stack::setHome(std::shared_ptr<HomeState> state, int64_t slot) {
 
 /// Whether the members already lie one behind the other in a home: this one's own, another
 /// plan's, or an earlier one that they were pointed back to.
-bool Stack::findHome() {
-  const SlotOwner *first = findOwner(members.front());
+bool Stack::findHome(Members live) {
+  const SlotOwner *first = findOwner(live.front());
   if (!first)
     return false;
-  for (size_t i = 0; i < members.size(); ++i) {
-    const SlotOwner *owner = findOwner(members[i]);
+  for (size_t i = 0; i < live.size(); ++i) {
+    const SlotOwner *owner = findOwner(live[i]);
     if (!owner || owner->state != first->state || owner->slot != first->slot + static_cast<int64_t>(i) ||
-        members[i].strides() != at::IntArrayRef(strides) || members[i].storage_offset() != 0)
+        live[i].strides() != at::IntArrayRef(strides) || live[i].storage_offset() != 0)
       return false;
   }
-  setHome(first->state, first->slot);
+  setHome(first->state, first->slot, live);
   return true;
 }
 
-bool Stack::isInPlace(size_t i) const {
-  const SlotOwner *owner = findOwner(members[i]);
+bool Stack::isInPlace(const at::Tensor &member, size_t i) const {
+  const SlotOwner *owner = findOwner(member);
   return owner && owner->state == home && owner->slot == firstSlot + static_cast<int64_t>(i) &&
-         members[i].strides() == at::IntArrayRef(strides) && members[i].storage_offset() == 0;
+         member.strides() == at::IntArrayRef(strides) && member.storage_offset() == 0;
 }
 
 /// What keeps these members from moving; empty where nothing does.
-std::string Stack::findObstacle(llvm::ArrayRef<size_t> moving) const {
-  if (members.front().numel() == 0)
+std::string Stack::findObstacle(Members live, llvm::ArrayRef<size_t> moving) const {
+  if (live.front().numel() == 0)
     return "the parameters are empty";
   llvm::SmallPtrSet<const c10::TensorImpl *, 32> seen;
-  for (const at::Tensor &member : members)
+  for (const at::Tensor &member : live)
     if (!seen.insert(member.unsafeGetTensorImpl()).second)
       return "one parameter serves several instances";
   for (size_t i : moving) {
-    if (std::string obstacle = runtime::findObstacle(members[i], strides); !obstacle.empty())
+    if (std::string obstacle = runtime::findObstacle(live[i], strides); !obstacle.empty())
       return "'" + names[i] + "' " + obstacle;
-    const SlotOwner *owner = findOwner(members[i]);
+    const SlotOwner *owner = findOwner(live[i]);
     if (owner && owner->state != home && owner->state->readers > 0)
       return "'" + names[i] + "' already lies in the home of another group";
   }
@@ -234,20 +257,20 @@ std::string Stack::findObstacle(llvm::ArrayRef<size_t> moving) const {
 
 /// Moves the members that are elsewhere back into their slots; where one of these is still seen by something
 /// else, all members move to a fresh home. All or nothing.
-void Stack::adopt() {
+void Stack::adopt(Members live) {
   std::vector<size_t> moving;
   bool canStay = home != nullptr;
-  for (size_t i = 0; i < members.size(); ++i) {
-    if (isInPlace(i))
+  for (size_t i = 0; i < live.size(); ++i) {
+    if (isInPlace(live[i], i))
       continue;
     moving.push_back(i);
     canStay = canStay && !home->inUse[firstSlot + i];
   }
   if (!canStay) {
-    moving.resize(members.size());
+    moving.resize(live.size());
     std::iota(moving.begin(), moving.end(), 0);
   }
-  reason = findObstacle(moving);
+  reason = findObstacle(live, moving);
   if (!reason.empty()) {
     setHome(nullptr, 0);
     return;
@@ -255,27 +278,27 @@ void Stack::adopt() {
   std::shared_ptr<HomeState> target = home;
   int64_t slot = firstSlot;
   if (!canStay) {
-    target = std::make_shared<HomeState>(makeStacked(), members.size());
+    target = std::make_shared<HomeState>(makeStacked(), live.size());
     slot = 0;
   }
   for (size_t i : moving)
-    moveInto(i, target, slot + static_cast<int64_t>(i));
-  setHome(target, slot);
+    moveInto(live[i], target, slot + static_cast<int64_t>(i));
+  setHome(target, slot, live);
 }
 
-void Stack::moveInto(size_t i, const std::shared_ptr<HomeState> &state, int64_t slot) {
+void Stack::moveInto(const at::Tensor &member, const std::shared_ptr<HomeState> &state, int64_t slot) {
   at::Tensor target = state->memory.select(0, slot);
   size_t bytes = target.nbytes();
   void *data = target.mutable_data_ptr();
   if (device.is_cpu())
-    std::memcpy(data, members[i].const_data_ptr(), bytes);
+    std::memcpy(data, member.const_data_ptr(), bytes);
   else
-    target.copy_(members[i]);
+    target.copy_(member);
   state->inUse[slot] = true;
   at::DataPtr pointer(data, new SlotOwner{state, slot}, &releaseSlot, device);
   auto storage = c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes, std::move(pointer),
                                                        /*allocator=*/nullptr, /*resizable=*/false);
-  members[i].unsafeGetTensorImpl()->set_storage_keep_dtype(c10::Storage(std::move(storage)));
+  member.unsafeGetTensorImpl()->set_storage_keep_dtype(c10::Storage(std::move(storage)));
 }
 
 at::Tensor Stack::makeStacked() const {
@@ -294,7 +317,10 @@ void Stack::refreshCopy() {
   at::AutoDispatchBelowADInplaceOrView below;
   if (!stacked.defined() || stacked.use_count() > 1 || stacked.storage().use_count() > 1)
     stacked = makeStacked();
-  copyValues(members, stacked);
+  std::vector<at::Tensor> live = getLive();
+  TORCH_CHECK(std::all_of(live.begin(), live.end(), [](const at::Tensor &member) { return member.defined(); }),
+              "pfcn: the parameter '", names.front(), "' or one beside it no longer exists");
+  copyValues(live, stacked);
 }
 
 at::Tensor copyStack(llvm::ArrayRef<at::Tensor> members) {

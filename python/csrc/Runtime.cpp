@@ -102,7 +102,7 @@ static void bindWeights(py::module_ &module) {
           [](const Weights &weights) {
             std::vector<std::pair<size_t, std::string>> stacks;
             for (const std::shared_ptr<Stack> &stack : weights.getStacks())
-              stacks.emplace_back(stack->getMembers().size(), stack->getReason());
+              stacks.emplace_back(stack->size(), stack->getReason());
             return stacks;
           },
           "(number of parameters, why they are copied for each call or '') of each stack.");

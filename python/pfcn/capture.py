@@ -80,6 +80,7 @@ class Capture:
     aliases_foreign: list[bool] = field(default_factory=list)
     out_strides: list[tuple[int, ...]] = field(default_factory=list)
     devices: set[torch.device] = field(default_factory=set)  # of the inputs
+    seconds: float = 0.0  # that recording took
 
     @functools.cached_property
     def model(self) -> _C.Model:

@@ -1,14 +1,12 @@
-"""From calls to plans: when to record, what to compile, which plan to run, and when eager must.
+"""From calls to plans: when to record, which plan to run, and when eager must.
 
-A plan holds for one recording. The first call with new shapes, layouts or modes records the model
-again; recordings that agree share a plan, and recordings that differ in sizes only get one plan for
-all sizes. Anything put in, replaced or taken out of the model makes all recordings void.
+The first call with new shapes, layouts or modes records the model again; `plans.py` finds the plan
+for a recording. Anything put in, replaced or taken out of the model makes all recordings void.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 import warnings
@@ -20,34 +18,12 @@ import torch
 from torch import nn
 
 from . import _C, capture
-from .errors import CaptureError, CompileError, CudaError, Error, FusionError
-from .report import Group, Miss, Report
+from .errors import CaptureError, CompileError, CudaError, FusionError
+from .plans import Options, Plans, prepared
+from .report import Report
 
 _MAX_CALLS = 64  # shapes whose plan is at hand
-_MAX_PLANS = 32  # compiled plans
-_MAX_RECORDINGS = 8  # with which a new one is compared
 _MAX_REFUSALS = 8  # after which a model that keeps changing is left alone
-
-
-@dataclass(frozen=True)
-class Options:
-    freeze: bool = False
-    strict: bool = False
-    on_error: str = "raise"
-    use_kernels: bool = True
-    fuse: bool = True
-    device: torch.device | None = None
-
-
-@dataclass
-class Plan:
-    """A compiled recording."""
-
-    compilation: _C.Compilation
-    recording: capture.Capture
-    constants: dict[str, torch.Tensor]  # that the recording has beside the model's own tensors
-    seconds: float
-    phases: dict[str, float]
 
 
 @dataclass
@@ -77,15 +53,11 @@ class Engine:
         self.hooks = hooks
         self.dispatcher = _C.Dispatcher()
         self.dispatch = self.dispatcher.callable()
-        self.plans: OrderedDict[tuple, Plan] = OrderedDict()
-        self.recordings: list[capture.Capture] = []
-        self.general: list[capture.Capture] = []
+        self.plans = Plans(options)
         self.state = State()
         self.lock = threading.RLock()
-        self.latest: Plan | None = None
         self.eager_reason = ""
         self.refusals = 0
-        self.record_seconds = 0.0
         self.tracked_calls = 0
         self.has_hooks = False
         self.is_disabled = os.environ.get("PFCN_DISABLE", "") not in ("", "0")
@@ -118,7 +90,7 @@ class Engine:
         """The report for these arguments, without touching the model's parameters."""
         try:
             with torch.no_grad():
-                self._compile_for(self._record(args, kwargs))
+                self.plans.find(self._record(args, kwargs), self._own_tensors())
         except CaptureError as error:
             if self.options.strict:
                 raise
@@ -208,8 +180,9 @@ class Engine:
                 raise
             return Call()
         try:
-            plan = self._compile_for(recording)
-            tensors = {**plan.constants, **dict(capture._named_tensors(self.model))}
+            own = self._own_tensors()
+            plan = self.plans.find(recording, own)
+            tensors = {**plan.constants, **own}
             bound = _C.BoundPlan(plan.compilation.plan, tensors, self.state.weights,
                                  self.options.freeze)  # fmt: skip
         except FusionError:
@@ -237,122 +210,25 @@ class Engine:
 
     def _record(self, args: tuple, kwargs: dict) -> capture.Capture:
         started = time.perf_counter()
-        recording = capture.record(self.model, args, kwargs)
-        recording.devices = {tensor.device for tensor in recording.inputs}
-        recording.inputs = list(map(_without_data, recording.inputs))
-        self.record_seconds = time.perf_counter() - started
-        return recording
+        return prepared(capture.record(self.model, args, kwargs), started)
 
-    def _find_target(self, recording: capture.Capture) -> dict[str, Any]:
-        """What to compile for, as arguments of `_C.compile`."""
-        own = {tensor.device for _, tensor in capture._named_tensors(self.model)}
-        device, asked = _only(recording.devices | own), self.options.device
-        if device.type == "cuda":
-            return {"cuda_device": device.index, "cuda_copies": False}
-        if asked is not None and asked.type == "cuda":
-            return {"cuda_device": asked.index or 0, "cuda_copies": True}
-        return {}
-
-    def _compile_for(self, recording: capture.Capture) -> Plan:
-        """The plan of a recording: its own, one that covers it, or one that is made now."""
-        target = self._find_target(recording)
-        layout = (*map(_order, recording.out_strides), tuple(target.items()))
-        plan = self.plans.get((recording.tape_key, layout))
-        if plan is not None:
-            return plan
-        for general in self.general:
-            if (general.tape_key, layout) in self.plans and capture.matches(general, recording):
-                return self.plans[general.tape_key, layout]
-        for earlier in self.recordings:
-            joined = capture.unify(recording, earlier)
-            if joined is None or (earlier.tape_key, layout) not in self.plans:
-                continue
-            if not capture.matches(joined, recording):
-                continue
-            self.general.append(joined)
-            return self._compile(joined, layout, target)
-        self.recordings = [recording, *self.recordings][:_MAX_RECORDINGS]
-        return self._compile(recording, layout, target)
-
-    def _compile(self, recording: capture.Capture, layout: tuple, target: dict[str, Any]) -> Plan:
-        started = time.perf_counter()
-        model = recording.model
-        _only({tensor.device for tensor in model.tensors.values()})
-        imported = time.perf_counter()
-        compilation = _C.compile(
-            model,
-            freeze=self.options.freeze,
-            use_kernels=self.options.use_kernels,
-            fuse=self.options.fuse,
-            output_strides=[list(strides) for strides in recording.out_strides],
-            **target,
-        )
-        phases = {"record": self.record_seconds, "import": imported - started}
-        phases.update(compilation.seconds)
-        own = {name for name, _ in capture._named_tensors(self.model)}
-        constants = {name: t for name, t in model.tensors.items() if name not in own}
-        plan = Plan(compilation, recording, constants, sum(phases.values()), phases)
-        # A plan outlives the parameters that it was made with.
-        recording.tape.release_leaves()
-        vars(recording).pop("model", None)
-        self.plans[recording.tape_key, layout] = plan
-        if len(self.plans) > _MAX_PLANS:
-            self._forget_plan()
-        self.latest = plan
-        _log(self.report(), compilation)
-        if self.options.strict and not compilation.groups:
-            raise FusionError(_nothing_fused(self.report()))
-        return plan
-
-    def _forget_plan(self) -> None:
-        """The oldest plan goes; calls that are at hand keep theirs."""
-        _key, plan = self.plans.popitem(last=False)
-        self.general = [general for general in self.general if general is not plan.recording]
-        self.recordings = [kept for kept in self.recordings if kept is not plan.recording]
+    def _own_tensors(self) -> dict[str, torch.Tensor]:
+        return dict(capture._named_tensors(self.model))
 
     # --- Report ----------------------------------------------------------------------------------
 
     def report(self) -> Report:
-        report = Report(eager=self.eager_reason, plans=len(self.plans))
+        report = self.plans.report()
+        report.eager = self.eager_reason
         report.tracked_calls = self.tracked_calls
         report.copies = [
             f"{count} parameters: {reason}" for count, reason in self.state.weights.stacks if reason
         ]
-        if self.latest is None:
-            return report
-        compilation = self.latest.compilation
-        report.groups = [Group(**group) for group in compilation.groups]
-        report.missed = [Miss(**miss) for miss in compilation.missed]
-        report.steps = list(compilation.plan.steps)
-        report.launches = sum(kind == "kernel" for kind, _ in report.steps)
-        report.compile_seconds = self.latest.seconds
-        report.phase_seconds = dict(self.latest.phases)
         return report
-
-
-def _only(devices: set[torch.device]) -> torch.device:
-    """The one device of all tensors."""
-    if len(devices) > 1:
-        names = " and ".join(sorted(map(str, devices)))
-        raise CaptureError(f"it has tensors on {names}", remedy="move them all to one device")
-    return next(iter(devices), torch.device("cpu"))
-
-
-def _without_data(tensor: torch.Tensor) -> torch.Tensor:
-    """Shape, strides and dtype of an input; its data are the caller's to free."""
-    return torch.empty_strided(
-        tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta", requires_grad=False
-    )
 
 
 def _describe(tensor: torch.Tensor) -> tuple:
     return (tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
-
-
-def _order(strides: tuple[int, ...]) -> tuple:
-    """The dimensions from the outermost to the innermost, and which ones repeat their elements."""
-    dims = sorted(range(len(strides)), key=lambda dim: -strides[dim])
-    return (*dims, *(stride == 0 for stride in strides))
 
 
 def _result_kind(recording: capture.Capture) -> _C.ResultKind | None:
@@ -407,24 +283,4 @@ def _has_global_hooks() -> bool:
     return any(getattr(owner, "_global" + name, None) for name in _HOOKS)
 
 
-def _nothing_fused(report: Report) -> str:
-    text = "nothing was fused"
-    if report.missed:
-        text += "; the nearest miss: " + report.missed[0].reason
-    return text + "\n  remedy: leave out strict=True to run the model as it is"
-
-
-def _log(report: Report, compilation: _C.Compilation) -> None:
-    """What PFCN_LOG asks for, a list of fusion, plan and ir, on stderr."""
-    wanted = set(filter(None, os.environ.get("PFCN_LOG", "").split(",")))
-    if "fusion" in wanted:
-        print(report, file=sys.stderr)
-    if "plan" in wanted:
-        for number, (kind, name) in enumerate(report.steps):
-            print(f"pfcn: step {number}: {kind} {name}", file=sys.stderr)
-    if "ir" in wanted:
-        print("// pfcn: after detection\n" + compilation.fused_text, file=sys.stderr)
-        print("// pfcn: as executed\n" + compilation.lowered_text, file=sys.stderr)
-
-
-__all__ = ["Engine", "Error", "Options"]
+__all__ = ["Engine", "Options"]

@@ -38,6 +38,7 @@ private:
   std::vector<std::shared_ptr<Stack>> stacks;
 };
 
+/// It does not keep the weights alive; whoever runs the plan does.
 class BoundPlan {
 public:
   /// With `freeze`, the weights are copied now and later updates are not seen.
@@ -52,12 +53,17 @@ public:
   llvm::SmallVector<at::Tensor, 8> getLeaves() const;
 
 private:
-  /// Where a leaf comes from: a stack, or one tensor.
+  /// A tensor that the model keeps alive, and that `p.data = …` can change.
+  struct Live {
+    WeakTensor tensor{at::Tensor().getIntrusivePtr()};
+    const TensorSpec *spec = nullptr; ///< null: none
+  };
+
+  /// Where a leaf comes from: a stack, one tensor, or its values when the weights were frozen.
   struct Source {
     std::shared_ptr<Stack> stack;
-    at::Tensor tensor;
-    /// Of a live tensor, which `p.data = …` can change; null for a snapshot.
-    const TensorSpec *spec = nullptr;
+    Live live;
+    at::Tensor snapshot;
     /// Its values where kernels read them; null where that is the tensor itself.
     std::shared_ptr<DeviceCopy> onDevice;
   };

@@ -23,6 +23,11 @@ namespace pfcn::runtime {
 
 struct HomeState;
 
+/// Keeps the address of a tensor from being used again, but not its values.
+using WeakTensor = c10::weak_intrusive_ptr<at::TensorImpl, at::UndefinedTensorImpl>;
+/// The tensor; undefined where it is gone.
+inline at::Tensor lock(const WeakTensor &weak) { return at::Tensor(weak.lock()); }
+
 /// Where parameters are, to be compared once per call. The storage alone would miss `p.data = p.data.t()`, so
 /// sizes and strides are compared too.
 struct Watch {
@@ -38,7 +43,8 @@ struct Watch {
   std::vector<int64_t> shape; ///< sizes, then strides
 };
 
-/// n parameters of one shape and type, and the tensor that holds them.
+/// n parameters of one shape and type, and the tensor that holds them. Whoever runs a plan keeps the parameters alive;
+/// a stack does not.
 class Stack {
 public:
   /// Moves the parameters into a home, unless something speaks against it; see getReason.
@@ -51,7 +57,7 @@ public:
   /// one or two cache lines each.
   bool isSettled() const;
 
-  /// Finds or makes a home for parameters that have moved. False where one of them no
+  /// Finds or makes a home for parameters that have moved. False where one of them is gone, or no
   /// longer has the shape, type or device that the stack was made for.
   bool settle();
 
@@ -61,19 +67,27 @@ public:
   bool hasHome() const { return home != nullptr; }
   /// Why there is no home; empty where there is one.
   const std::string &getReason() const { return reason; }
-  const std::vector<at::Tensor> &getMembers() const { return members; }
+  size_t size() const { return members.size(); }
+  /// Whether these are its parameters.
+  bool isOf(llvm::ArrayRef<at::Tensor> parameters) const;
+  /// Whether autograd follows one of them.
+  bool requiresGrad() const;
 
 private:
-  void setHome(std::shared_ptr<HomeState> state, int64_t slot);
-  bool findHome();
-  bool isInPlace(size_t i) const;
-  std::string findObstacle(llvm::ArrayRef<size_t> moving) const;
-  void adopt();
-  void moveInto(size_t i, const std::shared_ptr<HomeState> &state, int64_t slot);
+  using Members = llvm::ArrayRef<at::Tensor>;
+
+  /// The parameters, undefined where one is gone.
+  std::vector<at::Tensor> getLive() const;
+  void setHome(std::shared_ptr<HomeState> state, int64_t slot, Members live = {});
+  bool findHome(Members live);
+  bool isInPlace(const at::Tensor &member, size_t i) const;
+  std::string findObstacle(Members live, llvm::ArrayRef<size_t> moving) const;
+  void adopt(Members live);
+  void moveInto(const at::Tensor &member, const std::shared_ptr<HomeState> &state, int64_t slot);
   void refreshCopy();
   at::Tensor makeStacked() const;
 
-  std::vector<at::Tensor> members;
+  std::vector<WeakTensor> members;
   std::vector<std::string> names;
   std::vector<int64_t> shape, strides;
   at::ScalarType dtype;
