@@ -3,6 +3,7 @@
 #include "pfcn/Codegen/GpuKernel.h"
 #include "pfcn/Codegen/LowerEachKernel.h"
 #include "pfcn/Codegen/Passes.h"
+#include "pfcn/JIT/ExpandMath.h"
 
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -33,6 +34,18 @@ static int64_t getGridY(const Schedule &schedule, const ParallelDims &dims, int6
     return most;
   int64_t step = schedule.outerClasses.front() == schedule.laneClass ? schedule.lanes : 1;
   return std::clamp<int64_t>(llvm::divideCeil(size, step * warps), 1, most);
+}
+
+/// Whether a function calls one that only libdevice has.
+static bool callsLibrary(gpu::GPUFuncOp function, std::string &reason) {
+  return function
+      .walk([&](Operation *op) {
+        if (!::pfcn::hasNoFormula(op))
+          return WalkResult::advance();
+        reason = ("op '" + op->getName().getStringRef() + "' has no lowering for a GPU").str();
+        return WalkResult::interrupt();
+      })
+      .wasInterrupted();
 }
 
 namespace {
@@ -67,7 +80,7 @@ struct LowerKernelsToGpu : mlir::pfcn::impl::LowerKernelsToGpuBase<LowerKernelsT
     GpuKernel emitter(kernel, dims, schedule, options, warps, builder);
     bool emitted = succeeded(emitter.emit(reason));
     gpu::GPUFuncOp function = emitter.getFunction();
-    if (!emitted) {
+    if (!emitted || callsLibrary(function, reason)) {
       function.erase();
       return failure();
     }

@@ -7,6 +7,7 @@
 #include "pfcn/JIT/Ptx.h"
 
 #include "pfcn/JIT/ApproximateMath.h"
+#include "pfcn/JIT/ExpandMath.h"
 
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
@@ -35,16 +36,10 @@
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
-#include "llvm/IRReader/IRReader.h"
-#include "llvm/Linker/Linker.h"
 #include "llvm/MC/MCSubtargetInfo.h"
 #include "llvm/MC/TargetRegistry.h"
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/Path.h"
-#include "llvm/Support/SourceMgr.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
-#include "llvm/Transforms/IPO/Internalize.h"
 
 using namespace mlir;
 
@@ -114,6 +109,7 @@ static void buildPipeline(OpPassManager &pm) {
   pm.addPass(createCSEPass());
   pm.addPass(createLoopInvariantCodeMotionPass());
   OpPassManager &gpu = pm.nest<gpu::GPUModuleOp>();
+  gpu.addPass(::pfcn::createExpandMathPass());
   gpu.addPass(::pfcn::createApproximateMathPass());
   gpu.addPass(std::make_unique<UseInstructions>());
   gpu.addPass(createSCFToControlFlowPass());
@@ -162,40 +158,6 @@ static llvm::Expected<std::unique_ptr<llvm::TargetMachine>> createTargetMachine(
   return machine;
 }
 
-/// Brings in the functions that kernels call and only libdevice has: those of f64, and sine and cosine.
-static llvm::Error linkLibdevice(llvm::Module &module) {
-  auto missing = llvm::find_if(module, [](const llvm::Function &function) {
-    return function.isDeclaration() && function.getName().starts_with("__nv_");
-  });
-  if (missing == module.end())
-    return llvm::Error::success();
-  llvm::SmallString<128> path;
-  for (const char *variable : {"CUDA_ROOT", "CUDA_HOME"})
-    if (const char *root = std::getenv(variable); root && path.empty()) {
-      path = root;
-      llvm::sys::path::append(path, "nvvm", "libdevice", "libdevice.10.bc");
-      if (!llvm::sys::fs::exists(path))
-        path.clear();
-    }
-  if (path.empty())
-    return llvm::createStringError("kernels call " + missing->getName() +
-                                   ", which libdevice has: install CUDA, or `pip install nvidia-nvvm`, and set "
-                                   "CUDA_ROOT to the folder that holds nvvm/libdevice");
-  llvm::SMDiagnostic diagnostic;
-  std::unique_ptr<llvm::Module> library = llvm::parseIRFile(path, diagnostic, module.getContext());
-  if (!library)
-    return llvm::createStringError("cannot read " + path.str() + ": " + diagnostic.getMessage());
-  library->setTargetTriple(module.getTargetTriple());
-  library->setDataLayout(module.getDataLayout());
-  bool failed = llvm::Linker::linkModules(module, std::move(library), llvm::Linker::LinkOnlyNeeded,
-                                          [](llvm::Module &linked, const llvm::StringSet<> &names) {
-                                            llvm::internalizeModule(linked, [&](const llvm::GlobalValue &value) {
-                                              return !names.contains(value.getName());
-                                            });
-                                          });
-  return failed ? llvm::createStringError("cannot link " + path.str()) : llvm::Error::success();
-}
-
 llvm::Expected<std::string> pfcn::compileKernelsToPtx(ModuleOp module, const std::string &chip) {
   llvm::Expected<std::unique_ptr<llvm::TargetMachine>> machine = createTargetMachine(chip);
   if (!machine)
@@ -238,8 +200,6 @@ llvm::Expected<std::string> pfcn::compileKernelsToPtx(ModuleOp module, const std
     return llvm::createStringError("kernels could not be translated to LLVM IR:" + messages);
   llvmModule->setDataLayout((*machine)->createDataLayout());
   llvmModule->setTargetTriple((*machine)->getTargetTriple());
-  if (llvm::Error error = linkLibdevice(*llvmModule))
-    return error;
   if (llvm::Error error = makeOptimizingTransformer(3, 0, machine->get())(llvmModule.get()))
     return error;
 

@@ -5,14 +5,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import toolchain
 import torch
 from ptx import Memory, Program, Stats
 
@@ -34,8 +32,7 @@ def emit(source: str | Path, what: str, chip: str, *options: str) -> str:
     text = None if isinstance(source, Path) else source
     command = [PFCN_OPT, source if text is None else "-", "--pfcn-pipeline-nvvm"]
     command += [f"--emit={what}", f"--chip={chip}", *options]
-    env = os.environ | {"CUDA_ROOT": str(toolchain.root())}  # f64 math is libdevice's
-    done = subprocess.run(command, input=text, text=True, capture_output=True, env=env)
+    done = subprocess.run(command, input=text, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

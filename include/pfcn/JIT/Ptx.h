@@ -1,6 +1,6 @@
 //===- Ptx.h - kernels as PTX -------------------------------------------*- C++ -*-===//
 //
-// Needs no CUDA installation: LLVM's own NVPTX back end, and polynomials in place of libdevice.
+// Needs no CUDA installation: LLVM's own NVPTX back end, and formulas in place of libdevice.
 //
 //===----------------------------------------------------------------------------===//
 

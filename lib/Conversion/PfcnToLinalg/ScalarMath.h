@@ -50,6 +50,7 @@ inline Num operator-(Num a) { return a.isFloat() ? a.apply<arith::NegFOp>() : a.
 inline Num operator+(Num a, double b) { return a + a.constant(b); }
 inline Num operator+(double a, Num b) { return b.constant(a) + b; }
 inline Num operator-(Num a, double b) { return a - a.constant(b); }
+inline Num operator-(double a, Num b) { return b.constant(a) - b; }
 inline Num operator*(Num a, double b) { return a * a.constant(b); }
 inline Num operator*(double a, Num b) { return b.constant(a) * b; }
 inline Num operator/(Num a, double b) { return a / a.constant(b); }
