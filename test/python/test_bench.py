@@ -22,15 +22,15 @@ SYSTEMS = [s for s in SEED.systems if "compile" not in s.name]
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
 def test_system_agrees_with_eager(system, batch):
-    model, x = SEED.make(5, batch)
+    model, inputs = SEED.make(5, batch)
     with torch.no_grad():
-        expected = model(x)
+        expected = model(*inputs)
         try:
-            call = system.setup(model, x)
+            call = system.setup(model, *inputs)
         except LeftOut as reason:
             assert system.name == "multi-stream" or system.name.endswith("CUDA graph")
             pytest.skip(str(reason))
-        result = call(x)
+        result = call(*inputs)
     torch.testing.assert_close(result, expected)
     assert result.shape == (batch, 5)
 
@@ -48,8 +48,8 @@ def test_rounds_are_interleaved_and_every_call_is_counted():
 
         return System(name, setup)
 
-    model, x = SEED.make(2, 1)
-    rows = measure([system("a"), system("b")], model, x, rounds=4, seconds=0.0)
+    model, inputs = SEED.make(2, 1)
+    rows = measure([system("a"), system("b")], model, inputs, rounds=4, seconds=0.0)
     assert [len(row.samples) for row in rows] == [4, 4]  # no time to spend: one call a turn
     assert order[-8:] == ["a", "b", "b", "a", "a", "b", "b", "a"]
     for row in rows:
@@ -67,9 +67,9 @@ def test_a_system_that_cannot_run_is_a_row_with_the_reason():
     def transposes(model, x):
         return lambda x: model(x).t()
 
-    model, x = SEED.make(2, 1)
+    model, inputs = SEED.make(2, 1)
     systems = [System("left", leaves), System("broken", breaks), System("shape", transposes)]
-    rows = measure(systems, model, x, rounds=1, seconds=0.0)
+    rows = measure(systems, model, inputs, rounds=1, seconds=0.0)
     assert [row.reason for row in rows] == [
         "no such device",
         "ValueError: cannot",
@@ -79,17 +79,17 @@ def test_a_system_that_cannot_run_is_a_row_with_the_reason():
 
 
 def test_a_wrong_number_shows_as_its_error():
-    model, x = SEED.make(2, 1)
+    model, inputs = SEED.make(2, 1)
     [row] = measure(
-        [System("off", lambda m, x: lambda x: m(x) + 0.5)], model, x, rounds=1, seconds=0.0
+        [System("off", lambda m, x: lambda x: m(x) + 0.5)], model, inputs, rounds=1, seconds=0.0
     )
     assert row.max_abs_err == pytest.approx(0.5, abs=1e-5)
 
 
 def test_cost_counts_each_float_once():
     cost = SEED.cost(1000, 16)
-    model, x = SEED.make(1000, 16)
-    floats = sum(p.numel() for p in model.parameters()) + x.numel() + 16 * 1000
+    model, inputs = SEED.make(1000, 16)
+    floats = sum(p.numel() for p in model.parameters()) + inputs[0].numel() + 16 * 1000
     assert cost.bytes == 4 * floats
     assert cost.flops == 2 * 1000 * 16 * (20 * 10 + 10 * 1)
 
@@ -174,8 +174,8 @@ def test_without_a_cuda_device_the_message_says_so(capsys):
 
 
 def test_cuda_rows_say_on_the_cpu_that_they_need_a_gpu():
-    model, x = SEED.make(2, 1)
+    model, inputs = SEED.make(2, 1)
     systems = [s for s in SEED.systems if s.name.endswith("CUDA graph")]
     assert len(systems) == 2
-    for row in measure(systems, model, x, rounds=1, seconds=0.0):
+    for row in measure(systems, model, inputs, rounds=1, seconds=0.0):
         assert row.reason == "needs CUDA graphs; the CPU has none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import platform
@@ -11,15 +12,19 @@ import tempfile
 from pathlib import Path
 
 import torch
+from rich import box
 from rich.console import Console
+from rich.table import Table
+from torch.utils import _pytree as pytree
 
+from . import examples
 from .bound import bound
 from .measure import Row, measure
 from .seed import SEED
 from .table import plot, show, times
 from .workload import Workload
 
-WORKLOADS = {workload.name: workload for workload in [SEED]}
+WORKLOADS = {workload.name: workload for workload in [SEED, *examples.find()]}
 
 
 def positive(text: str) -> int:
@@ -31,8 +36,13 @@ def positive(text: str) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("pfcn.bench", description=__doc__)
-    parser.add_argument("workload", choices=[*WORKLOADS, "list"], help="`list` names them")
-    parser.add_argument("--instances", type=positive, default=1000, metavar="N")
+    parser.add_argument(
+        "workload",
+        choices=[*WORKLOADS, "examples", "list"],
+        metavar="WORKLOAD",
+        help="`list` names them; `examples` is all models of examples/ at several batches",
+    )
+    parser.add_argument("--instances", type=positive, metavar="N", help="default: as is usual")
     parser.add_argument("--batch", type=positive, default=1, metavar="B")
     parser.add_argument("--threads", type=positive, default=1, metavar="T")
     parser.add_argument(
@@ -91,8 +101,8 @@ def run(workload: Workload, args: argparse.Namespace, console: Console) -> list[
     """Measures one workload and shows it; returns all rows, those without figures too."""
     torch.set_num_threads(args.threads)
     device = find_device(args.device)
-    model, x = workload.make(args.instances, args.batch)
-    model, x = model.to(device), x.to(device)
+    model, inputs = workload.make(args.instances, args.batch)
+    model, inputs = model.to(device), pytree.tree_map(lambda x: x.to(device), inputs)
     systems = [s for s in workload.systems if args.all or not s.slow]
     errors = Console(stderr=True)
     # Progress goes to stderr: a live line in a terminal; elsewhere a line for every slow step.
@@ -108,17 +118,20 @@ def run(workload: Workload, args: argparse.Namespace, console: Console) -> list[
                 print(f"{workload.name}: {text}", file=sys.stderr, flush=True)
 
         rows = measure(
-            systems, model, x, rounds=args.rounds, seconds=args.seconds, progress=progress
+            systems, model, inputs, rounds=args.rounds, seconds=args.seconds, progress=progress
         )
-        progress("measuring the machine")
-        rows.append(bound(workload.cost(args.instances, args.batch), args.threads, device.type))
+        if workload.cost is not None:
+            progress("measuring the machine")
+            rows.append(bound(workload.cost(args.instances, args.batch), args.threads, device.type))
     left_out = [
         Row(s.name, reason="minutes to set up; --all runs it")
         for s in workload.systems
         if s not in systems
     ]
     title = (
-        f"{workload.name}: n={args.instances}, batch {args.batch}, {args.threads} "
+        f"{workload.name}: "
+        + (f"n={args.instances}, " if args.instances else "")
+        + f"batch {args.batch}, {args.threads} "
         f"thread{'s' if args.threads > 1 else ''}, {args.device}, torch {torch.__version__}, "
         f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
         + (f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "")
@@ -127,6 +140,27 @@ def run(workload: Workload, args: argparse.Namespace, console: Console) -> list[
     if args.plot:
         plot(args.plot, title, rows)
     return rows + left_out
+
+
+def run_examples(args: argparse.Namespace, console: Console) -> list[dict]:
+    """Measures every example at several batches; shows one table of speed-ups over eager."""
+    quiet = Console(file=io.StringIO())
+    found, table = [], Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("eager ÷ pfcn, live · frozen")
+    for batch in examples.BATCHES:
+        table.add_column(f"batch {batch}", justify="right")
+    for workload in examples.find():
+        cells = []
+        for batch in examples.BATCHES:
+            args.batch = batch
+            rows = run(workload, args, quiet)
+            tags = {"workload": workload.name, "batch": batch}
+            found += [tags | row.to_dict() for row in rows]
+            eager, live, frozen = (row for row in rows if not row.system.startswith("torch"))
+            cells.append(f"{times(eager, live) or '–'} · {times(eager, frozen) or '–'}")
+        table.add_row(workload.name, *cells)
+    console.print(table)
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -138,13 +172,17 @@ def main(argv: list[str] | None = None) -> int:
             console.print(f"{workload.name}: {workload.about}", highlight=False, markup=False)
         return 0
     try:
-        rows = run(WORKLOADS[args.workload], args, console)
-    except (AssertionError, RuntimeError) as error:  # how torch says that a device is not there
+        if args.workload == "examples":
+            found = run_examples(args, console)
+        else:
+            rows = run(WORKLOADS[args.workload], args, console)
+            console.print(meaning(rows), highlight=False, markup=False)
+            found = [row.to_dict() for row in rows]
+    except (AssertionError, RuntimeError, ValueError) as error:  # no such device, no such size
         print(f"pfcn.bench: {error}", file=sys.stderr)
         return 1
-    console.print(meaning(rows), highlight=False, markup=False)
     if args.json:
-        args.json.write_text(json.dumps([row.to_dict() for row in rows], indent=1) + "\n")
+        args.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from .systems import stopwatch, synchroniser
 from .workload import Call, LeftOut, System
@@ -42,19 +43,19 @@ class Row:
 class Turn:
     """One system, set up: `row` to fill, and how to take a timed turn of it."""
 
-    def __init__(self, row: Row, call: Call, x: torch.Tensor):
-        self.row, self.call, self.x = row, call, x
-        self.synchronise = synchroniser(x.device)
-        self.time = stopwatch(x.device)
+    def __init__(self, row: Row, call: Call, inputs: tuple):
+        self.row, self.call = row, lambda: call(*inputs)
+        self.synchronise = synchroniser(device_of(inputs))
+        self.time = stopwatch(device_of(inputs))
 
     def wall(self) -> None:
         """5 calls to warm up, then the wall time of 30, the device idle before and after."""
         for _ in range(WARMUPS):
-            self.call(self.x)
+            self.call()
         self.synchronise()
         start = time.perf_counter()
         for _ in range(CALLS):
-            self.call(self.x)
+            self.call()
         self.synchronise()
         self.row.wall_30_calls_s = time.perf_counter() - start
 
@@ -62,12 +63,30 @@ class Turn:
         """Times single calls for about `seconds`, one at least."""
         calls = max(1, int(seconds * CALLS / self.row.wall_30_calls_s))
         for _ in range(CACHE_WARMUPS if calls > CACHE_WARMUPS else 0):
-            self.call(self.x)
+            self.call()
         for _ in range(calls):
-            self.row.samples.append(self.time(lambda: self.call(self.x)))
+            self.row.samples.append(self.time(self.call))
 
 
-def set_up(system: System, model: nn.Module, x: torch.Tensor, expected: torch.Tensor) -> Turn | Row:
+def device_of(inputs: tuple) -> torch.device:
+    tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, torch.Tensor)]
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+def differ(result: object, expected: object) -> tuple[float, str | None]:
+    """The largest difference of two nests of tensors; what is wrong where they are not alike."""
+    (mine, my_tree), (theirs, their_tree) = map(pytree.tree_flatten, (result, expected))
+    if my_tree != their_tree:
+        return 0.0, f"nested as {my_tree}, not as {their_tree}"
+    largest = 0.0
+    for one, other in zip(mine, theirs, strict=True):
+        if one.shape != other.shape:
+            return 0.0, f"shape {tuple(one.shape)}, not {tuple(other.shape)}"
+        largest = max(largest, (one.double() - other.double()).abs().max().item())
+    return largest, None
+
+
+def set_up(system: System, model: nn.Module, inputs: tuple, expected: object) -> Turn | Row:
     """Sets a system up and checks its result; a Row with the reason where it cannot run.
 
     The set-up time is everything from the model to the end of the first call.
@@ -75,9 +94,9 @@ def set_up(system: System, model: nn.Module, x: torch.Tensor, expected: torch.Te
     row = Row(system.name)
     try:
         start = time.perf_counter()
-        call = system.setup(model, x)
-        result = call(x)
-        synchroniser(x.device)()
+        call = system.setup(model, *inputs)
+        result = call(*inputs)
+        synchroniser(device_of(inputs))()
         row.setup_seconds = time.perf_counter() - start
     except LeftOut as reason:
         row.reason = str(reason)
@@ -86,17 +105,17 @@ def set_up(system: System, model: nn.Module, x: torch.Tensor, expected: torch.Te
         first_line = (str(error).strip() or "no message").splitlines()[0]
         row.reason = f"{type(error).__name__}: {first_line}"
         return row
-    if result.shape != expected.shape:
-        row.reason = f"wrong result: shape {tuple(result.shape)}, not {tuple(expected.shape)}"
+    row.max_abs_err, wrong = differ(result, expected)
+    if wrong:
+        row.max_abs_err, row.reason = None, f"wrong result: {wrong}"
         return row
-    row.max_abs_err = (result - expected).abs().max().item()
-    return Turn(row, call, x)
+    return Turn(row, call, inputs)
 
 
 def measure(
     systems: Sequence[System],
     model: nn.Module,
-    x: torch.Tensor,
+    inputs: tuple,
     *,
     rounds: int,
     seconds: float,
@@ -105,7 +124,8 @@ def measure(
     """Sets up every system, then times them all in `rounds` interleaved rounds.
 
     Args:
-        model, x: in eval mode, on one device.
+        model: in eval mode, on the device of its inputs.
+        inputs: the arguments of a call.
         rounds: each is one turn of every system, in an order that moves on by one.
         seconds: what each system is timed for in all; one slower than a turn gets one call in it.
         progress: called with a line of text whenever something new begins.
@@ -115,11 +135,11 @@ def measure(
     rows: list[Row] = []
     turns: list[Turn] = []
     with torch.no_grad():
-        expected = model(x)
+        expected = model(*inputs)
         for system in systems:
             progress(f"setting up {system.name}")
             # A copy for each: pfcn moves the parameters of its model, which no rival should feel.
-            result = set_up(system, copy.deepcopy(model), x, expected)
+            result = set_up(system, copy.deepcopy(model), inputs, expected)
             if isinstance(result, Turn):
                 result.wall()
                 turns.append(result)

@@ -118,17 +118,22 @@ def vmap(model: ParallelFCN, x: torch.Tensor) -> Call:
     return lambda x: networks(x.view(x.shape[0], n, INPUTS)).squeeze(-1)
 
 
-def make(instances: int, batch: int) -> tuple[nn.Module, torch.Tensor]:
+USUAL = 1000  # networks
+
+
+def make(instances: int | None, batch: int) -> tuple[nn.Module, tuple[torch.Tensor]]:
     """The model in eval mode and an input [batch, 20 n] on the CPU, seeded."""
+    n = instances or USUAL
     torch.manual_seed(0)
-    return ParallelFCN(instances).eval(), torch.rand(batch, INPUTS * instances)
+    return ParallelFCN(n).eval(), (torch.rand(batch, INPUTS * n),)
 
 
-def cost(instances: int, batch: int) -> Cost:
+def cost(instances: int | None, batch: int) -> Cost:
     """Inputs, weights, biases and results move once, in float32; hidden values need not."""
     weights = INPUTS * HIDDEN + HIDDEN * OUTPUTS
-    floats = instances * (weights + HIDDEN + OUTPUTS + batch * (INPUTS + OUTPUTS))
-    return Cost(bytes=4 * floats, flops=2 * instances * batch * weights)
+    n = instances or USUAL
+    floats = n * (weights + HIDDEN + OUTPUTS + batch * (INPUTS + OUTPUTS))
+    return Cost(bytes=4 * floats, flops=2 * n * batch * weights)
 
 
 SEED = Workload(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,7 +39,7 @@ def stopwatch(device: torch.device) -> Callable[[Callable[[], object]], float]:
     return events if device.type == "cuda" else clock
 
 
-def eager(model: nn.Module, x: torch.Tensor) -> Call:
+def eager(model: nn.Module, *inputs: Any) -> Call:
     return model
 
 
@@ -103,7 +104,7 @@ def compiled(call: Call) -> Call:
     return torch.compile(call, dynamic=False)
 
 
-def torch_compile(model: nn.Module, x: torch.Tensor) -> Call:
+def torch_compile(model: nn.Module, *inputs: Any) -> Call:
     return compiled(model)
 
 
@@ -123,9 +124,9 @@ def vmapped(networks: list[nn.Module], in_dim: int, out_dim: int) -> Call:
 def pfcn(freeze: bool):
     """pfcn.compile, live weights (an update is seen by the next call) or frozen (packed once)."""
 
-    def setup(model: nn.Module, x: torch.Tensor) -> Call:
+    def setup(model: nn.Module, *inputs: Any) -> Call:
         import pfcn
 
-        return pfcn.compile(model, (x,), freeze=freeze)
+        return pfcn.compile(model, inputs, freeze=freeze)
 
     return setup

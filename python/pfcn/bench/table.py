@@ -39,7 +39,8 @@ def times(row: Row, base: Row) -> str:
 
 def show(console: Console, title: str, rows: Sequence[Row], left_out: Sequence[Row]) -> None:
     """Prints the rows, each beside the first one and the bound, and what has no figures and why."""
-    first, bound = (rows[0], rows[-1]) if rows else (None, None)
+    first = rows[0] if rows else Row("")
+    bound = next((row for row in rows if row.system == "bound"), Row("bound"))
     console.print(f"\n{title}", style="bold", highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("\nsystem", no_wrap=True)
@@ -60,7 +61,7 @@ def show(console: Console, title: str, rows: Sequence[Row], left_out: Sequence[R
             style="bold" if row.system.startswith("pfcn") else None,
         )
     console.print(table)
-    if bound is not None and bound.about:
+    if bound.about:
         console.print(f"Bound: {bound.about}", highlight=False)
     for row in [*(r for r in rows if r.reason), *left_out]:
         console.print(f"Left out: {row.system}: {row.reason}", highlight=False, markup=False)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import nn
 
-Call = Callable[[torch.Tensor], torch.Tensor]
+Call = Callable[..., Any]
 
 
 class LeftOut(Exception):
@@ -19,13 +19,13 @@ class LeftOut(Exception):
 class System:
     """One way to run a workload.
 
-    `setup(model, x)` returns a callable that takes `x` and returns what `model(x)` returns; it owns
-    `model`, and runs without grad. A `slow` one takes minutes at n = 1000, and runs with `--all`
-    only.
+    `setup(model, *inputs)` returns a callable that takes the inputs and returns what the model
+    does; it owns `model`, and runs without grad. A `slow` one takes minutes at n = 1000, and runs
+    with `--all` only.
     """
 
     name: str
-    setup: Callable[[nn.Module, torch.Tensor], Call]
+    setup: Callable[..., Call]
     slow: bool = False
 
 
@@ -39,10 +39,15 @@ class Cost:
 
 @dataclass(frozen=True)
 class Workload:
-    """A named model family of `instances` independent networks."""
+    """A named model of independent networks.
+
+    `make(instances, batch)` returns the model in eval mode and the arguments of a call, on the CPU
+    and seeded; without `instances`, the model has its usual size. `cost` is None where it is not
+    known.
+    """
 
     name: str
     about: str
-    make: Callable[[int, int], tuple[nn.Module, torch.Tensor]]  # (instances, batch)
-    cost: Callable[[int, int], Cost]
+    make: Callable[[int | None, int], tuple[nn.Module, tuple[Any, ...]]]
+    cost: Callable[[int | None, int], Cost] | None
     systems: Sequence[System]
