@@ -28,6 +28,11 @@ namespace {
 struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
   using LowerKernelsBase::LowerKernelsBase;
 
+  void getDependentDialects(DialectRegistry &registry) const override {
+    LowerKernelsBase::getDependentDialects(registry);
+    registerFusionModels(registry);
+  }
+
   void runOnOperation() override {
     lowerEachKernel(getOperation(), "LowerKernels",
                     [&](KernelOp kernel, KernelOp draft, std::string &reason) { return lower(kernel, draft, reason); });

@@ -52,6 +52,11 @@ namespace {
 struct LowerKernelsToGpu : mlir::pfcn::impl::LowerKernelsToGpuBase<LowerKernelsToGpu> {
   using LowerKernelsToGpuBase::LowerKernelsToGpuBase;
 
+  void getDependentDialects(DialectRegistry &registry) const override {
+    LowerKernelsToGpuBase::getDependentDialects(registry);
+    registerFusionModels(registry);
+  }
+
   void runOnOperation() override {
     if (!getOperation().walk([](KernelOp) { return WalkResult::interrupt(); }).wasInterrupted())
       return;

@@ -18,6 +18,9 @@ namespace mlir::pfcn {
 /// The patterns of `pfcn-fuse-elementwise`.
 FrozenRewritePatternSet getFuseElementwisePatterns(MLIRContext *context);
 
+/// What these patterns ask of tensor ops: their sizes.
+void registerFusionModels(DialectRegistry &registry);
+
 /// Calls `lower` with each kernel and a copy of it, whose body is linalg. `lower` replaces the copy, or fails with the
 /// reason; then the kernel gets that as an attribute, and a remark of the pass says so.
 void lowerEachKernel(ModuleOp module, StringRef pass,
