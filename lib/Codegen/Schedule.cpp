@@ -6,6 +6,7 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -89,9 +90,11 @@ public:
     for (BlockArgument argument : kernel.getBodyBlock()->getArguments())
       if (!argument.use_empty())
         addArgument(argument);
-    for (Operation &op : *kernel.getBodyBlock())
+    for (Operation &op : *kernel.getBodyBlock()) {
       if (auto generic = dyn_cast<linalg::GenericOp>(op))
         addGeneric(generic);
+      releaseDead(op);
+    }
     for (auto [i, value] : llvm::enumerate(kernel.getYielded()))
       addTranspose(value, kernel.getInitAccess(i), kernel.getInits()[i]);
   }
@@ -159,7 +162,36 @@ private:
 
   void addScratch(Value value) {
     int64_t bits = cast<RankedTensorType>(value.getType()).getElementTypeBitWidth();
-    scratchBytes += innerElements(value) * std::max<int64_t>(bits / 8, 1) * schedule.lanes;
+    int64_t bytes = innerElements(value) * std::max<int64_t>(bits / 8, 1) * schedule.lanes;
+    liveBytes += bytes;
+    scratchBytes = std::max(scratchBytes, liveBytes);
+    if (value.getDefiningOp())
+      live[value] = bytes;
+  }
+
+  /// Scratch of intermediates is used again after the last op that reads them, through views or not.
+  void releaseDead(Operation &op) {
+    auto isRead = [&](Value value) {
+      SmallVector<Value> views = {value};
+      while (!views.empty())
+        for (Operation *user : views.pop_back_val().getUsers()) {
+          Operation *inBody = kernel.getBodyBlock()->findAncestorOpInBlock(*user);
+          if (!inBody->isBeforeInBlock(&op) && inBody != &op)
+            return true;
+          if (isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::ExtractSliceOp, tensor::InsertSliceOp>(user))
+            views.append(user->result_begin(), user->result_end());
+        }
+      return false;
+    };
+    for (Value operand : op.getOperands()) {
+      while (operand.getDefiningOp<tensor::ExpandShapeOp>() || operand.getDefiningOp<tensor::CollapseShapeOp>() ||
+             operand.getDefiningOp<tensor::ExtractSliceOp>())
+        operand = operand.getDefiningOp()->getOperand(0);
+      if (auto it = live.find(operand); it != live.end() && !isRead(operand)) {
+        liveBytes -= it->second;
+        live.erase(it);
+      }
+    }
   }
 
   void addGeneric(linalg::GenericOp op) {
@@ -184,7 +216,9 @@ private:
   double perTile = 0, perPoint = 0;
   /// Of what a tile reads once, and of those the ones it reads where they lie.
   double tileBytes = 0, packedBytes = 0;
-  int64_t scratchBytes = 0;
+  /// At most, and now.
+  int64_t scratchBytes = 0, liveBytes = 0;
+  DenseMap<Value, int64_t> live;
 };
 } // namespace
 
