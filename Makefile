@@ -36,4 +36,4 @@ docs: build
 	@cmake --build build -j $(JOBS) --target mlir-doc
 
 clean:
-	rm -rf build python/pfcn/_C*.so
+	rm -rf build python/pfcn/_C*.so python/*.dist-info

@@ -87,8 +87,10 @@ std::string findObstacle(const at::Tensor &tensor, at::IntArrayRef strides) {
   const at::DataPtr &data = tensor.storage().data_ptr();
   if (data.get_deleter() != c10::GetAllocator(tensor.device().type())->raw_deleter() && !findOwner(tensor))
     return "lies in shared, mapped or foreign memory";
-  // Moving one of two tensors that share memory would part them.
-  if (tensor.storage().use_count() != 1)
+  // Moving one of two tensors that share memory would part them. A storage that Python has asked for
+  // (`p.untyped_storage()`, as dynamo does) has one owner more, its Python object, that nobody may have any more.
+  size_t owners = storageOf(tensor)->pyobj_slot()->has_unique_reference() ? 2 : 1;
+  if (tensor.storage().use_count() != owners)
     return "shares its memory with another tensor (a state_dict, a NumPy array or an average held elsewhere)";
   return "";
 }

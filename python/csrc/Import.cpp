@@ -110,10 +110,18 @@ public:
   }
   void leave() { stack.pop_back(); }
 
+  /// Where the calls from here on come from, for graphs that say so themselves.
+  void setPlace(const std::string &module, const std::string &file, int line) {
+    Tape &tape = recorder.getTape();
+    place = Place{tape.intern(module), file.empty() ? -1 : tape.intern(file), line};
+  }
+
   Recorder &get() { return recorder; }
 
 private:
   Place locate(Tape &tape) {
+    if (place)
+      return *place;
     py::gil_scoped_acquire lock;
     Place place;
     place.module = stack.empty() ? -1 : stack.back();
@@ -125,6 +133,7 @@ private:
   Recorder recorder;
   std::unordered_map<PyObject *, int> paths;
   std::vector<int> stack;
+  std::optional<Place> place;
 };
 } // namespace
 
@@ -205,6 +214,7 @@ void pfcn::bindImport(py::module_ &module) {
       .def("stop", [](PythonRecorder &self) { self.get().stop(); })
       .def("enter", &PythonRecorder::enter)
       .def("leave", &PythonRecorder::leave)
+      .def("set_place", &PythonRecorder::setPlace, py::arg("module"), py::arg("file"), py::arg("line"))
       .def("refuse", [](PythonRecorder &self, std::string reason,
                         std::string remedy) { self.get().refuse(std::move(reason), std::move(remedy)); })
       .def_property_readonly("refusal",

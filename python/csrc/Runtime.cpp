@@ -1,6 +1,7 @@
 //===- Runtime.cpp - plans, weights and calls, for Python --------------------------===//
 
 #include "Dispatcher.h"
+#include "GraphCalls.h"
 #include "Guards.h"
 #include "Module.h"
 
@@ -220,6 +221,7 @@ void pfcn::bindRuntime(py::module_ &module) {
   bindPlan(module);
   bindWeights(module);
   bindCalls(module);
+  bindGraphCalls(module);
   module.def("probe_read_bandwidth", &probeReadBandwidth, py::arg("bytes"), py::arg("threads"),
              py::call_guard<py::gil_scoped_release>(), "Bytes per second of reading a working set of this size.");
   module.def("probe_peak_flops", &probePeakFlops, py::arg("threads"), py::call_guard<py::gil_scoped_release>(),

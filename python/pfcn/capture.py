@@ -11,6 +11,7 @@ import copy
 import functools
 import os
 import random
+import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,18 +19,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from . import _C
 from .errors import CaptureError
 
-__all__ = ["Capture", "CaptureError", "TreeSpec", "matches", "record", "unify"]
+__all__ = ["Capture", "CaptureError", "TreeSpec", "matches", "record", "record_graph", "unify"]
 
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device,
               torch.layout, torch.memory_format, type(...))  # fmt: skip
-_TENSOR = object()  # stands for a tensor among the leaves of a `TreeSpec`
+TENSOR = object()  # stands for a tensor among the leaves of a `TreeSpec`
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class TreeSpec:
     """A nest of lists, tuples and dicts whose leaves are tensors and constants."""
 
     tree: pytree.TreeSpec
-    leaves: tuple[Any, ...]  # constants; `_TENSOR` where a tensor stands
+    leaves: tuple[Any, ...]  # constants; `TENSOR` where a tensor stands
 
     @classmethod
     def of(cls, nest: Any, what: str) -> tuple[list[torch.Tensor], TreeSpec]:
@@ -51,20 +52,20 @@ class TreeSpec:
                     " them, or register the class with torch.utils._pytree",
                 )
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-        kept = (_TENSOR if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves)
+        kept = (TENSOR if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves)
         return tensors, cls(tree, tuple(kept))
 
     def unflatten(self, tensors: Iterable[torch.Tensor]) -> Any:
         """The nest with the given tensors."""
         tensors = iter(tensors)
-        leaves = [next(tensors) if leaf is _TENSOR else leaf for leaf in self.leaves]
+        leaves = [next(tensors) if leaf is TENSOR else leaf for leaf in self.leaves]
         return pytree.tree_unflatten(leaves, self.tree)
 
     def key(self) -> tuple:
         """Hashable; tells 1, 1.0 and True apart."""
         return (self.tree, tuple((type(leaf), repr(leaf)) for leaf in self.leaves
-                                 if leaf is not _TENSOR), len(self.leaves),
-                tuple(i for i, leaf in enumerate(self.leaves) if leaf is _TENSOR))  # fmt: skip
+                                 if leaf is not TENSOR), len(self.leaves),
+                tuple(i for i, leaf in enumerate(self.leaves) if leaf is TENSOR))  # fmt: skip
 
 
 @dataclass
@@ -146,6 +147,91 @@ def record(model: nn.Module, args: Sequence[Any] = (), kwargs: dict | None = Non
     return Capture(recorder.tape, inputs, in_spec, out_spec, aliases, strides)
 
 
+def record_graph(
+    graph: fx.GraphModule, args: Sequence[Any], weights: dict[int, str]
+) -> tuple[Capture, tuple]:
+    """Runs an FX graph once and records it.
+
+    weights: the names of those arguments that are weights; the other tensors are inputs. Returns
+    the recording, and the results with `TENSOR` where there is a tensor.
+    """
+    _check_modes()
+    leaves = {name: args[i] for i, name in weights.items()} | _constants_of(graph)
+    places = [i for i, arg in enumerate(args) if isinstance(arg, torch.Tensor) and i not in weights]
+    inputs = _distinct([args[i] for i in places], {id(tensor) for tensor in leaves.values()})
+    args = list(args)
+    for i, tensor in zip(places, inputs):
+        args[i] = tensor
+
+    recorder = _C.Recorder([], _FOREIGN_ROOTS)
+    with _refusals(recorder):
+        for tensor in inputs:
+            _check_plain(tensor, "an input")
+            recorder.add_input(tensor)
+        for name, tensor in leaves.items():
+            _check_plain(tensor, name)
+            recorder.add_leaf(name, tensor)
+    with _recording(recorder):
+        outputs = _run_graph(graph, args, recorder)
+    tensors = [output for output in outputs if isinstance(output, torch.Tensor)]
+    with _refusals(recorder):
+        recorder.check_unwritten()
+        aliases = [recorder.add_output(tensor) for tensor in tensors]
+    specs = (TreeSpec.of(inputs, "")[1], TreeSpec.of(tensors, "")[1])
+    strides = [tensor.stride() for tensor in tensors]
+    rest = (TENSOR if isinstance(output, torch.Tensor) else output for output in outputs)
+    return Capture(recorder.tape, inputs, *specs, aliases, strides), tuple(rest)
+
+
+def _constants_of(graph: fx.GraphModule) -> dict[str, torch.Tensor]:
+    """Tensors that belong to the graph itself."""
+    targets = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
+    found = {f"graph.{target}": functools.reduce(getattr, target.split("."), graph)
+             for target in sorted(targets)}  # fmt: skip
+    return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
+
+
+def _run_graph(graph: fx.GraphModule, args: Sequence[Any], recorder: _C.Recorder) -> Sequence[Any]:
+    """The results of the graph; tells the recorder where in the user's code each node comes from.
+    (`fx.Interpreter` keeps the books of nested tracers with each node, at ten times the cost.)"""
+    waiting, values = iter(args), {}
+    for node in graph.graph.nodes:
+        if node.op == "placeholder":
+            values[node] = next(waiting)
+            continue
+        if node.op == "get_attr":
+            values[node] = functools.reduce(getattr, node.target.split("."), graph)
+            continue
+        given = fx.map_arg((node.args, node.kwargs), values.__getitem__)
+        if node.op == "output":
+            return given[0][0]
+        recorder.set_place(*_place_of(node))
+        values[node] = _call_target(graph, node, *given)
+    raise AssertionError("the graph has no output")
+
+
+def _call_target(graph: fx.GraphModule, node: fx.Node, args: tuple, kwargs: dict) -> Any:
+    if node.op == "call_method":
+        return getattr(args[0], node.target)(*args[1:], **kwargs)
+    if node.op == "call_module":
+        return graph.get_submodule(node.target)(*args, **kwargs)
+    return node.target(*args, **kwargs)
+
+
+def _place_of(node: fx.Node) -> tuple[str, str, int]:
+    stack = node.meta.get("nn_module_stack") or node.meta.get("fwd_nn_module_stack")
+    path = next(reversed(stack.values()))[0] if stack else ""
+    path = path.removeprefix("L['self']").removeprefix(".")
+    return (path, *_last_line(node.meta.get("stack_trace") or ""))
+
+
+@functools.lru_cache(maxsize=256)
+def _last_line(stack_trace: str) -> tuple[str, int]:
+    """File and line of the innermost call."""
+    lines = re.findall(r'File "(.*)", line (\d+)', stack_trace)
+    return (lines[-1][0], int(lines[-1][1])) if lines else ("", 0)
+
+
 # Frames of these are not the user's.
 _FOREIGN_ROOTS = [os.path.dirname(torch.__file__), __file__]
 _FOREIGN_ROOTS += [module.__file__ for module in (contextlib, copy, functools)]
@@ -157,17 +243,27 @@ _ONE_AT_A_TIME = threading.RLock()
 
 def _run(recorder: _C.Recorder, model: nn.Module, args: tuple, kwargs: dict) -> Any:
     """The forward under the recorder."""
+    watches = [_attributes_kept(recorder, model), _calls_watched(recorder)]
+    with _recording(recorder, *watches):
+        return model(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _recording(
+    recorder: _C.Recorder, *watches: contextlib.AbstractContextManager
+) -> Iterator[None]:
+    """What runs inside is recorded, on a thread of its own turn, and leaves no trace."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(_refusals(recorder))
         stack.enter_context(_ONE_AT_A_TIME)
         stack.enter_context(_random_state_kept(recorder))
-        stack.enter_context(_attributes_kept(recorder, model))
+        for watch in watches:
+            stack.enter_context(watch)
         stack.enter_context(_no_attention_fast_path())
-        stack.enter_context(_calls_watched(recorder))
         stack.enter_context(_Escapes(recorder))
         recorder.start()
         stack.callback(recorder.stop)
-        return model(*args, **kwargs)
+        yield
 
 
 @contextlib.contextmanager
@@ -220,7 +316,7 @@ def _distinct(inputs: list[torch.Tensor], taken: set[int]) -> list[torch.Tensor]
 
 _AS_DATA = "makes Python data out of a tensor"
 _AS_MEMORY = "hands out the memory of a tensor"
-_KEEP_TENSORS = "compute with the tensor itself, or keep this part of the model in eager"
+_KEEPTENSORS = "compute with the tensor itself, or keep this part of the model in eager"
 _REFUSED = {
     torch.Tensor.tolist: _AS_DATA,
     torch.Tensor.item: _AS_DATA,
@@ -278,7 +374,7 @@ class _Escapes(TorchFunctionMode):
             reason = "of a list of tensors reads their data (torch.stack does not)"
         if reason is not None and self.recorder.refusal is None:
             name = getattr(func, "__name__", str(func))
-            self.recorder.refuse(f"{name} {reason}", _KEEP_TENSORS)
+            self.recorder.refuse(f"{name} {reason}", _KEEPTENSORS)
             raise CaptureError(*self.recorder.refusal)
         return func(*args, **(kwargs or {}))
 

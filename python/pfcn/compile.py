@@ -53,6 +53,8 @@ class Compiled(nn.Module):
         return self._engine.report()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():  # torch.compile or torch.export sees the model itself
+            return self._model(*args, **kwargs)
         if not kwargs:
             result = self._dispatch(*args)
             if result is not NotImplemented:

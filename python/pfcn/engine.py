@@ -31,6 +31,7 @@ class Call:
     """What a call with certain shapes runs: a plan with the model's weights, or eager."""
 
     bound: _C.BoundPlan | None = None
+    constants: dict[str, torch.Tensor] = field(default_factory=dict)  # kept alive for the plan
     recording: capture.Capture | None = None
     kind: _C.ResultKind | None = None  # of a call that the dispatcher can answer
 
@@ -193,7 +194,7 @@ class Engine:
         except Exception as error:
             return self._failed(error)
         self.eager_reason = ""
-        return Call(bound, recording, _result_kind(recording))
+        return Call(bound, plan.constants, recording, _result_kind(recording))
 
     def _failed(self, error: Exception) -> Call:
         message = f"compiling failed: {error}"
