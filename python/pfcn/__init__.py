@@ -4,7 +4,7 @@ fast = pfcn.compile(model, (x,))   # an nn.Module that shares the model's parame
 print(fast.report)                 # what was fused, what was not, and why
 """
 
-from .compile import Compiled, compile
+from .compile import Compiled, compile, explain
 from .errors import (
     CaptureError,
     CompileError,
@@ -28,4 +28,5 @@ __all__ = [
     "Miss",
     "Report",
     "compile",
+    "explain",
 ]

@@ -152,6 +152,25 @@ def compile(
     return compiled
 
 
+def explain(
+    model: nn.Module | Sequence[nn.Module],
+    example_inputs: Sequence[Any] | torch.Tensor,
+    example_kwargs: dict[str, Any] | None = None,
+    *,
+    device: str | torch.device | None = None,
+    freeze: bool = False,
+) -> Report:
+    """What `compile` would do with these arguments, and why; the model is left as it is.
+
+    Arguments and errors are those of `compile`.
+    """
+    report = compile(
+        model, example_inputs, example_kwargs, device=device, freeze=freeze, dry_run=True
+    )
+    assert isinstance(report, Report)
+    return report
+
+
 def _as_module(model: Any) -> nn.Module:
     if isinstance(model, Compiled):
         return model._model
@@ -191,4 +210,4 @@ def _as_tuple(example_inputs: Any) -> tuple:
     return tuple(example_inputs)
 
 
-__all__ = ["CaptureError", "Compiled", "Ensemble", "FusionError", "compile"]
+__all__ = ["CaptureError", "Compiled", "Ensemble", "FusionError", "compile", "explain"]

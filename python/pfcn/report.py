@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import html
+import io
 import textwrap
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from . import draw
+from .errors import Error
+
+_WIDTH = 120  # of the text; a report is read in logs as often as in a terminal
 
 
 @dataclass
@@ -18,6 +30,11 @@ class Group:
     reason: str  # why these instances are one group
     declined: str = ""  # why there is no kernel, or ""
     where: str = ""  # module path and source line of the first instance
+
+    @property
+    def operators(self) -> int:
+        """How many operators of the model this group stands for."""
+        return self.instances * len(self.ops)
 
 
 @dataclass
@@ -34,6 +51,7 @@ class Miss:
 class Report:
     """Of the plan that was compiled last.
 
+    groups, missed: what was fused, and what was not
     launches: compiled kernels started per call
     steps: (kind, name) of each step of the plan, in order
     compile_seconds: recording, compiling and all; `phase_seconds` has the parts
@@ -55,10 +73,27 @@ class Report:
     tracked_calls: int = 0
 
     def to_dict(self) -> dict:
-        """Of lists, dicts, strings and numbers only."""
+        """The same for JSON: keys are the names of the fields above and of `Group` and `Miss`; of
+        lists, dicts, strings and numbers only. A step is [kind, name]; times are in seconds."""
         result = asdict(self)
         result["steps"] = [list(step) for step in self.steps]
         return result
+
+    def to_svg(self, path: str | Path) -> None:
+        """Draws the model before and after into a file; n instances are one box "× n".
+
+        Raises `pfcn.Error` where the program `dot` of graphviz is missing, and OSError where the
+        file cannot be written.
+        """
+        draw.render(self, path)
+
+    def _repr_html_(self) -> str:
+        """The report in a notebook: the picture where graphviz is there, and the text."""
+        text = f"<pre>{html.escape(str(self))}</pre>"
+        try:
+            return draw.render(self) + text
+        except Error:
+            return text
 
     def __str__(self) -> str:
         lines = [self._headline()]
@@ -72,9 +107,7 @@ class Report:
                 )
             )
         if self.groups:
-            lines += _table(
-                ["group", "instances", "ops", "runs as"], [_group_row(g) for g in self.groups]
-            )
+            lines.append(_table(self.groups))
         for group in self.groups:
             if group.declined:
                 lines.append(_indented(f"{group.name}: {group.declined}"))
@@ -91,7 +124,8 @@ class Report:
         phases = ", ".join(f"{name} {seconds:.2f}" for name, seconds in self.phase_seconds.items())
         text = (
             f"pfcn: {fused} instances in {len(self.groups)} groups, {self.launches} kernel launches"
-            f" and {len(self.steps) - self.launches} other steps a call;"
+            f" and {len(self.steps) - self.launches} other steps a call,"
+            f" for {sum(group.operators for group in self.groups)} operators;"
             f" compiled in {self.compile_seconds:.2f} s"
         )
         return f"{text} ({phases})" if phases else text
@@ -99,8 +133,10 @@ class Report:
 
 def _group_row(group: Group) -> list[str]:
     kinds = list(dict.fromkeys(group.ops))
+    kinds = [kind.removeprefix("pfcn.") for kind in kinds]
     ops = f"{len(group.ops)}: " + ", ".join(kinds[:4]) + (", …" if len(kinds) > 4 else "")
-    runs_as = ", ".join(group.kernels) if group.kernels else "torch functions"
+    kernels = ["one kernel" if name == group.name else name for name in group.kernels]
+    runs_as = ", ".join(kernels) if kernels else "torch functions"
     return [group.name, str(group.instances), ops, runs_as]
 
 
@@ -117,10 +153,14 @@ def _indented(text: str) -> str:
     return textwrap.indent(text, "  ")
 
 
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = []
-    for row in [head, *rows]:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append("  " + "  ".join(cells).rstrip())
-    return lines
+def _table(groups: list[Group]) -> str:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("group", overflow="fold")
+    table.add_column("instances", justify="right")
+    table.add_column("ops", overflow="fold")
+    table.add_column("runs as", overflow="fold")
+    for group in groups:
+        table.add_row(*_group_row(group))
+    text = io.StringIO()
+    Console(file=text, width=_WIDTH, color_system=None).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import pickle
 import threading
 import warnings
@@ -15,6 +16,7 @@ from torch import nn
 
 import pfcn
 from pfcn import _C
+from pfcn import __main__ as shell
 from pfcn.engine import Engine, Options
 from pfcn.testing import assert_matches
 
@@ -650,6 +652,55 @@ def test_report():
     assert as_dict["launches"] == 1
     assert "12 instances in 1 groups" in str(report)
     assert group.name in str(report)
+
+
+def test_picture(tmp_path):
+    model = models.make(models.Slices(1000))
+    report = pfcn.explain(model, (torch.randn(4, 5000),))
+    report.to_svg(tmp_path / "report.svg")
+    svg = (tmp_path / "report.svg").read_text()
+    assert svg.count("× 1000") == 2  # a box, and the edge to it
+    assert "tanh" in svg and report.groups[0].name in svg
+    assert len(svg) < 20_000
+    page = report._repr_html_()
+    assert "<svg" in page and "1000 instances in 1 groups" in page
+
+
+def test_picture_without_graphviz(tmp_path, monkeypatch):
+    report = pfcn.explain(models.make(models.Slices(4)), (torch.randn(2, 20),))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(pfcn.Error, match="apt-get install graphviz"):
+        report.to_svg(tmp_path / "report.svg")
+    assert not (tmp_path / "report.svg").exists()
+    assert "4 instances" in report._repr_html_()
+
+
+def test_explain_from_the_shell(tmp_path, capsys):
+    scripted = torch.jit.trace(models.make(models.Slices(6)), torch.randn(2, 30))
+    scripted.save(tmp_path / "model.pt")
+    command = ["explain", str(tmp_path / "model.pt"), "--input-shapes=?x30xf32"]
+    assert shell.main(command) == 0
+    assert "6 instances in 1 groups" in capsys.readouterr().out
+    assert shell.main([*command, "--json", "--svg", str(tmp_path / "model.svg")]) == 0
+    assert json.loads(capsys.readouterr().out)["groups"][0]["instances"] == 6
+    assert "× 6" in (tmp_path / "model.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("shapes", "says"),
+    [
+        ("2x30xf33", "'2x30xf33' is no shape"),
+        ("x3f32", "is no shape"),
+        ("2x3xf32", "mat1 and mat2 shapes"),
+    ],
+)
+def test_explain_from_the_shell_says_what_is_wrong(tmp_path, capsys, shapes, says):
+    scripted = torch.jit.trace(models.make(models.Slices(6)), torch.randn(2, 30))
+    scripted.save(tmp_path / "model.pt")
+    assert shell.main(["explain", str(tmp_path / "model.pt"), f"--input-shapes={shapes}"]) == 1
+    assert says in capsys.readouterr().err
+    assert shell.main(["explain", str(tmp_path / "none.pt"), "--input-shapes=2xf32"]) == 1
+    assert "there is no file" in capsys.readouterr().err
 
 
 def test_dry_run_leaves_the_model_alone():
