@@ -26,7 +26,17 @@ from torch.utils import _pytree as pytree
 from . import _C
 from .errors import CaptureError
 
-__all__ = ["Capture", "CaptureError", "TreeSpec", "matches", "record", "record_graph", "unify"]
+__all__ = [
+    "Capture",
+    "CaptureError",
+    "TreeSpec",
+    "current_recorder",
+    "matches",
+    "record",
+    "record_graph",
+    "run_graph",
+    "unify",
+]
 
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device,
               torch.layout, torch.memory_format, type(...))  # fmt: skip
@@ -156,7 +166,8 @@ def record_graph(
     the recording, and the results with `TENSOR` where there is a tensor.
     """
     _check_modes()
-    leaves = {name: args[i] for i, name in weights.items()} | _constants_of(graph)
+    constants = {f"graph.{name}": tensor for name, tensor in constants_of(graph).items()}
+    leaves = {name: args[i] for i, name in weights.items()} | constants
     places = [i for i, arg in enumerate(args) if isinstance(arg, torch.Tensor) and i not in weights]
     inputs = _distinct([args[i] for i in places], {id(tensor) for tensor in leaves.values()})
     args = list(args)
@@ -172,7 +183,7 @@ def record_graph(
             _check_plain(tensor, name)
             recorder.add_leaf(name, tensor)
     with _recording(recorder):
-        outputs = _run_graph(graph, args, recorder)
+        outputs = run_graph(graph, args, recorder)
     tensors = [output for output in outputs if isinstance(output, torch.Tensor)]
     with _refusals(recorder):
         recorder.check_unwritten()
@@ -183,15 +194,15 @@ def record_graph(
     return Capture(recorder.tape, inputs, *specs, aliases, strides), tuple(rest)
 
 
-def _constants_of(graph: fx.GraphModule) -> dict[str, torch.Tensor]:
-    """Tensors that belong to the graph itself."""
+def constants_of(graph: fx.GraphModule) -> dict[str, torch.Tensor]:
+    """Tensors that belong to the graph itself, parameters and buffers included."""
     targets = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
-    found = {f"graph.{target}": functools.reduce(getattr, target.split("."), graph)
+    found = {target: functools.reduce(getattr, target.split("."), graph)
              for target in sorted(targets)}  # fmt: skip
     return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
 
 
-def _run_graph(graph: fx.GraphModule, args: Sequence[Any], recorder: _C.Recorder) -> Sequence[Any]:
+def run_graph(graph: fx.GraphModule, args: Sequence[Any], recorder: _C.Recorder) -> Sequence[Any]:
     """The results of the graph; tells the recorder where in the user's code each node comes from.
     (`fx.Interpreter` keeps the books of nested tracers with each node, at ten times the cost.)"""
     waiting, values = iter(args), {}
@@ -227,8 +238,9 @@ def _place_of(node: fx.Node) -> tuple[str, str, int]:
 
 @functools.lru_cache(maxsize=256)
 def _last_line(stack_trace: str) -> tuple[str, int]:
-    """File and line of the innermost call."""
+    """File and line of the innermost call that is not torch's own."""
     lines = re.findall(r'File "(.*)", line (\d+)', stack_trace)
+    lines = [line for line in lines if not line[0].startswith(_FOREIGN_ROOTS[0])]
     return (lines[-1][0], int(lines[-1][1])) if lines else ("", 0)
 
 
@@ -239,6 +251,12 @@ _FOREIGN_ROOTS += [module.__file__ for module in (contextlib, copy, functools)]
 
 # A recording watches the calls of all modules (see `_calls_watched`), so two take turns.
 _ONE_AT_A_TIME = threading.RLock()
+_active = threading.local()
+
+
+def current_recorder() -> _C.Recorder | None:
+    """Of the calling thread, while it is recording."""
+    return getattr(_active, "recorder", None)
 
 
 def _run(recorder: _C.Recorder, model: nn.Module, args: tuple, kwargs: dict) -> Any:
@@ -263,6 +281,8 @@ def _recording(
         stack.enter_context(_Escapes(recorder))
         recorder.start()
         stack.callback(recorder.stop)
+        stack.callback(setattr, _active, "recorder", current_recorder())
+        _active.recorder = recorder
         yield
 
 
@@ -298,8 +318,9 @@ def _check_plain(tensor: torch.Tensor, what: str) -> None:
 
 
 def _named_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """Parameters and buffers, shared ones once."""
-    return [*model.named_parameters(), *model.named_buffers()]
+    """Parameters, buffers, and what a module says are its constants; shared ones once."""
+    constants = getattr(model, "named_constants", list)()
+    return [*model.named_parameters(), *model.named_buffers(), *constants]
 
 
 def _distinct(inputs: list[torch.Tensor], taken: set[int]) -> list[torch.Tensor]:

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from . import _C
 from .engine import _HOOKS, Engine, Options
 from .errors import CaptureError, FusionError, InputError, InputTypeError
+from .exported import Exported
 from .report import Report
 
 # What belongs to the compiled module itself; everything else is the model's.
@@ -103,7 +104,7 @@ class Compiled(nn.Module):
 
 
 def compile(
-    model: nn.Module | Sequence[nn.Module],
+    model: nn.Module | torch.export.ExportedProgram | Sequence[nn.Module],
     example_inputs: Sequence[Any] | torch.Tensor | None = None,
     example_kwargs: dict[str, Any] | None = None,
     *,
@@ -116,8 +117,8 @@ def compile(
 ) -> Compiled | Report:
     """Compiles a model: a module with the same results, parameters and state_dict.
 
-    model: an nn.Module, a ScriptModule, or a sequence of modules (an ensemble: the same inputs to
-        each, a tuple of results)
+    model: an nn.Module, a ScriptModule, an ExportedProgram (which is called as its `module()` is),
+        or a sequence of modules (an ensemble: the same inputs to each, a tuple of results)
     example_inputs, example_kwargs: arguments of one call, to compile for now; without them, the
         first call compiles. Calls with other shapes compile when they come.
     device: "cuda" or "cuda:1" runs kernels on that GPU. For a model and inputs on the CPU it
@@ -134,6 +135,8 @@ def compile(
     Where autograd has to follow a call, it runs in eager.
     """
     module = _as_module(model)
+    if isinstance(module, Exported) and dynamic_shapes is not None:
+        raise InputError("an ExportedProgram has the dynamic shapes that it was exported with")
     on = _as_device(device)
     if on_error not in ("raise", "eager"):
         raise InputError(f'on_error is "raise" or "eager", not {on_error!r}')
@@ -174,17 +177,17 @@ def explain(
 def _as_module(model: Any) -> nn.Module:
     if isinstance(model, Compiled):
         return model._model
+    if isinstance(model, fx.GraphModule) and hasattr(model, "_in_spec"):
+        return Exported(model)  # what ExportedProgram.module() returns
     if isinstance(model, nn.Module):
         return model
     if isinstance(model, torch.export.ExportedProgram):
-        raise InputTypeError(
-            "an ExportedProgram cannot be compiled yet; compile the nn.Module that it was made of,"
-            " or ExportedProgram.module()"
-        )
+        return Exported(model.module())
     if isinstance(model, Sequence) and model and all(isinstance(m, nn.Module) for m in model):
         return Ensemble(model)
     raise InputTypeError(
-        f"compile takes an nn.Module or a sequence of them, not {type(model).__name__}"
+        "compile takes an nn.Module, a sequence of them, or an ExportedProgram, not"
+        f" {type(model).__name__}"
     )
 
 

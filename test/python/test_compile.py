@@ -776,12 +776,6 @@ def test_wrong_options(arguments, options, error, message):
     assert isinstance(raised.value, pfcn.Error)
 
 
-def test_exported_program_is_told():
-    exported = torch.export.export(nn.Linear(2, 2), (torch.randn(3, 2),))
-    with pytest.raises(pfcn.InputError, match="ExportedProgram"):
-        pfcn.compile(exported)
-
-
 def test_assert_matches_finds_differences(monkeypatch):
     model = models.make(models.Slices(4))
     x = torch.randn(2, 20)

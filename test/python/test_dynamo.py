@@ -46,8 +46,8 @@ def assert_trains_alike(model, x, fast=None, steps=3, seed=0):
             losses.append(loss)
         torch.testing.assert_close(*losses)
         for (name, p), q in zip(model.named_parameters(), eager.parameters()):
-            torch.testing.assert_close(p.grad, q.grad, msg=lambda text: f"{name}: {text}")
-            torch.testing.assert_close(p, q, msg=lambda text: f"{name}: {text}")
+            torch.testing.assert_close({name: p.grad}, {name: q.grad})
+            torch.testing.assert_close({name: p}, {name: q})
         for p, q in zip(model.buffers(), eager.buffers()):
             torch.testing.assert_close(p, q)
 
