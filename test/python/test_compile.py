@@ -654,6 +654,13 @@ def test_report():
     assert group.name in str(report)
 
 
+def test_kernels_have_names_in_the_profiler():
+    fast = pfcn.compile(models.make(models.Slices(12)), (torch.randn(4, 60),))
+    with torch.no_grad(), torch.profiler.profile() as profile:
+        fast(torch.randn(4, 60))
+    assert fast.report.groups[0].kernels[0] in {event.name for event in profile.events()}
+
+
 def test_picture(tmp_path):
     model = models.make(models.Slices(1000))
     report = pfcn.explain(model, (torch.randn(4, 5000),))
