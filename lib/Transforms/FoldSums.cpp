@@ -1,6 +1,6 @@
 //===- FoldSums.cpp - a sum written as a chain of additions -----------------------===//
 //
-// Python's `sum(outputs)` is ((y0 + y1) + y2) + ... . Where the y are all the ops of one class,
+// Python's `sum(outputs)` is (((0 + y0) + y1) + y2) + ... . Where the y are all the ops of one class,
 // that is the sum of their stack, which the group of them writes in place. The additions
 // are only reassociated, as those of every reduction are.
 //
@@ -24,18 +24,30 @@ static AddOp getNext(AddOp add) {
   return next && next.getLhs() == add.getResult() && next.getType() == add.getType() ? next : AddOp();
 }
 
+/// A constant whose elements are all zero.
+static bool isZero(Value value) {
+  auto constant = value.getDefiningOp<ConstantOp>();
+  auto elements = constant ? dyn_cast<SplatElementsAttr>(constant.getValue()) : SplatElementsAttr();
+  return elements && isa<FloatType>(elements.getElementType()) && elements.getSplatValue<APFloat>().isZero();
+}
+
 /// What the chain that ends in `last` adds up, in order; empty if it is none of three or more
 /// values of the type of the sum.
 static SmallVector<Value> getTerms(AddOp last) {
   SmallVector<Value> terms;
   for (AddOp add = last;;) {
-    terms.push_back(add.getRhs());
     auto before = add.getLhs().getDefiningOp<AddOp>();
-    if (!before || getNext(before) != add) {
-      terms.push_back(add.getLhs());
-      break;
+    bool isFirst = !before || getNext(before) != add;
+    // Python's sum starts at 0, and a loop over `total` at zeros.
+    if (!isFirst || !isZero(add.getRhs()))
+      terms.push_back(add.getRhs());
+    if (!isFirst) {
+      add = before;
+      continue;
     }
-    add = before;
+    if (!isZero(add.getLhs()))
+      terms.push_back(add.getLhs());
+    break;
   }
   std::reverse(terms.begin(), terms.end());
   bool isSum = terms.size() >= 3 && llvm::all_of(terms, [&](Value term) { return term.getType() == last.getType(); });

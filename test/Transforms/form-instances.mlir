@@ -177,6 +177,25 @@ func.func @sum(%x: tensor<1x4xf32>) -> tensor<1x2xf32> {
   return %4 : tensor<1x2xf32>
 }
 
+// The same, which starts at 0.
+// CHECK-LABEL: func.func @sum_from_zero
+// CHECK: pfcn.instances
+// CHECK: pfcn.sum
+// CHECK-NOT: pfcn.add
+func.func @sum_from_zero(%x: tensor<1x4xf32>) -> tensor<1x2xf32> {
+  %zero = pfcn.constant dense<0.0> : tensor<f32>
+  %w0 = pfcn.parameter "models.0.weight" : tensor<2x4xf32>
+  %w1 = pfcn.parameter "models.1.weight" : tensor<2x4xf32>
+  %w2 = pfcn.parameter "models.2.weight" : tensor<2x4xf32>
+  %0 = pfcn.linear %x, %w0 : tensor<1x4xf32>, tensor<2x4xf32> -> tensor<1x2xf32>
+  %1 = pfcn.linear %x, %w1 : tensor<1x4xf32>, tensor<2x4xf32> -> tensor<1x2xf32>
+  %2 = pfcn.linear %x, %w2 : tensor<1x4xf32>, tensor<2x4xf32> -> tensor<1x2xf32>
+  %3 = pfcn.add %0, %zero : tensor<1x2xf32>, tensor<f32> -> tensor<1x2xf32>
+  %4 = pfcn.add %3, %1 : tensor<1x2xf32>, tensor<1x2xf32> -> tensor<1x2xf32>
+  %5 = pfcn.add %4, %2 : tensor<1x2xf32>, tensor<1x2xf32> -> tensor<1x2xf32>
+  return %5 : tensor<1x2xf32>
+}
+
 // A residual sum is none over all instances of a class, and keeps its order.
 // CHECK-LABEL: func.func @residual
 // CHECK-NOT: pfcn.sum
