@@ -219,13 +219,13 @@ void Classifier::release(const Node &node, SmallVectorImpl<unsigned> &ready) {
     }
 }
 
-/// Ops that an instance may contain: pure, of one result, and with a batching rule.
+/// Ops that an instance may contain: those with a batching rule, and foreign ones that keep no order.
 static bool isReplicable(Operation *op) {
-  if (!isa<BatchingOpInterface>(op) || op->getNumResults() != 1 || op->getNumRegions() != 0)
+  if (!isa<BatchingOpInterface, OpaqueOp>(op) || op->getNumResults() == 0 || op->getNumRegions() != 0)
     return false;
   if (isa<CatOp, StackOp>(op) && op->getNumOperands() > kMaxFan)
     return false;
-  return isMemoryEffectFree(op);
+  return !keepsOrder(op);
 }
 
 void Classifier::classify(ArrayRef<unsigned> round) {
@@ -259,8 +259,9 @@ void Classifier::makeClass(ArrayRef<unsigned> members) {
   // instances share, not values inside an instance.
   unsigned limit = std::max<unsigned>(members.size(), kMaxFan);
   for (unsigned index : members)
-    if (counts.most.lookup(classes.nodes[index].op->getResult(0)) > limit)
-      return;
+    for (Value result : classes.nodes[index].op->getResults())
+      if (counts.most.lookup(result) > limit)
+        return;
   for (unsigned index : members) {
     classes.nodes[index].role = Role::Replicated;
     classes.nodes[index].classId = classes.sizes.size();
@@ -293,7 +294,7 @@ void Classifier::appendOperand(Key &key, Value operand, unsigned definition, boo
     role = Role::Shared;
   key.push_back(static_cast<uintptr_t>(role));
   if (role == Role::Replicated) {
-    key.push_back(node->classId);
+    key.insert(key.end(), {node->classId, cast<OpResult>(operand).getResultNumber()});
   } else if (role == Role::Parameter || blind) {
     key.push_back(opaque(operand.getType()));
   } else if (role == Role::Part) {

@@ -83,6 +83,7 @@ private:
   std::optional<Column> asParts(ArrayRef<Value> values);
   std::optional<Column> asResults(ArrayRef<Value> values);
   bool isUsedOutside(const Group &group, unsigned slot) const;
+  bool isSizeKnown(const Group &group, Value result, int64_t dim) const;
   std::string whyNot(const Group &group) const;
   void sortInstances(Group &group);
   bool sortByJoin(Group &group);
@@ -107,10 +108,12 @@ private:
   std::vector<unsigned> stages;            // of each node
   std::vector<unsigned> components, ranks; // of each node: its instance, and where it stands there
   Groups result;
-  /// Group, instance and slot of the ops in groups.
+  /// Group, instance and slot of what is computed in groups.
   struct Place {
     unsigned group, instance, slot;
   };
+  std::optional<Place> getPlace(Value value) const;
+  /// Of the ops in groups: the slot is that of their first result.
   DenseMap<Operation *, Place> places;
   DenseMap<Operation *, DenseMap<Value, int64_t>> positions;
   DenseSet<Operation *> inPlace;
@@ -179,7 +182,7 @@ void Finder::numberStages() {
       }
     for (; nextEdge < edges.size() && edges[nextEdge].consumer == index; ++nextEdge)
       stage = std::max(stage, stages[edges[nextEdge].producer] + (edges[nextEdge].isCut ? 1 : 0));
-    if (!isMemoryEffectFree(node.op)) { // these keep their order, as if each read the last
+    if (keepsOrder(node.op)) { // these keep their order, as if each read the last
       stage = std::max(stage, lastEffect);
       lastEffect = stage;
     }
@@ -189,11 +192,11 @@ void Finder::numberStages() {
 /// Where the operands of an op of an instance come from in it, and then which parts it reads.
 SmallVector<int64_t> Finder::getLinks(unsigned index) const {
   SmallVector<int64_t> links, starts;
-  for (unsigned definition : classes.getOperands(index)) {
+  for (auto [operand, definition] : llvm::zip_equal(nodes[index].op->getOperands(), classes.getOperands(index))) {
     bool isKnown = definition != Classes::kNone;
     bool isInternal =
         isKnown && nodes[definition].role == Role::Replicated && components[definition] == components[index];
-    links.push_back(isInternal ? ranks[definition] : -1);
+    links.push_back(isInternal ? ranks[definition] : -1); // which of its results is in the classes
     if (isKnown && nodes[definition].role == Role::Part)
       starts.push_back(nodes[definition].part.start);
   }
@@ -229,7 +232,8 @@ Key Finder::getCanonicalForm(const Instance &instance) const {
   Key key{stages[instance.front()]};
   for (unsigned index : instance) {
     key.push_back(nodes[index].classId);
-    for (int64_t link : ArrayRef(getLinks(index)).take_front(nodes[index].op->getNumOperands()))
+    SmallVector<int64_t> links = getLinks(index);
+    for (int64_t link : ArrayRef(links).take_front(nodes[index].op->getNumOperands()))
       key.push_back(link + 1);
   }
   return key;
@@ -333,6 +337,11 @@ Group Finder::makeGroup(ArrayRef<Instance> instances, unsigned stage) {
   group.stage = stage;
   for (const Instance &instance : instances)
     group.instances.push_back(llvm::map_to_vector(order, [&](unsigned rank) { return nodes[instance[rank]].op; }));
+  for (auto [k, op] : llvm::enumerate(group.getBody())) {
+    group.firstSlots.push_back(group.slots.size());
+    for (unsigned i = 0; i < op->getNumResults(); ++i)
+      group.slots.push_back({k, i});
+  }
   addColumns(group);
   return group;
 }
@@ -344,7 +353,7 @@ void Finder::addColumns(Group &group) {
     SmallVector<Source> &sources = group.operands.emplace_back();
     for (auto [j, operand] : llvm::enumerate(op->getOperands())) {
       if (auto it = internal.find(operand.getDefiningOp()); it != internal.end()) {
-        sources.push_back({true, it->second});
+        sources.push_back({true, it->second + cast<OpResult>(operand).getResultNumber()});
         continue;
       }
       SmallVector<Value> values;
@@ -352,7 +361,7 @@ void Finder::addColumns(Group &group) {
         values.push_back(instance[k]->getOperand(j));
       sources.push_back({false, addColumn(group, std::move(values), byFirst)});
     }
-    internal[op] = k;
+    internal[op] = group.firstSlots[k];
   }
 }
 
@@ -430,18 +439,24 @@ std::optional<Column> Finder::asParts(ArrayRef<Value> values) {
   return column;
 }
 
+std::optional<Finder::Place> Finder::getPlace(Value value) const {
+  auto it = places.find(value.getDefiningOp());
+  if (it == places.end())
+    return std::nullopt;
+  Place place = it->second;
+  place.slot += cast<OpResult>(value).getResultNumber();
+  return place;
+}
+
 std::optional<Column> Finder::asResults(ArrayRef<Value> values) {
   Column column;
   for (Value value : values) {
-    auto it = places.find(value.getDefiningOp());
-    if (it == places.end())
+    std::optional<Place> place = getPlace(value);
+    if (!place || (!column.starts.empty() && (place->group != column.group || place->slot != column.slot)))
       return std::nullopt;
-    const Place &place = it->second;
-    if (!column.starts.empty() && (place.group != column.group || place.slot != column.slot))
-      return std::nullopt;
-    column.group = place.group;
-    column.slot = place.slot;
-    column.starts.push_back(place.instance);
+    column.group = place->group;
+    column.slot = place->slot;
+    column.starts.push_back(place->instance);
   }
   column.kind = Column::Results;
   column.values.assign(values.begin(), values.end());
@@ -450,13 +465,40 @@ std::optional<Column> Finder::asResults(ArrayRef<Value> values) {
 
 /// Whether an instance's result is used outside of the instance.
 bool Finder::isUsedOutside(const Group &group, unsigned slot) const {
-  return llvm::any_of(group.instances, [&](ArrayRef<Operation *> instance) {
-    unsigned own = components[classes.getIndex(instance[slot])];
-    return llvm::any_of(instance[slot]->getUsers(), [&](Operation *user) {
+  return llvm::any_of(llvm::seq<unsigned>(0, group.getCount()), [&](unsigned instance) {
+    Value result = group.getResult(instance, slot);
+    unsigned own = components[classes.getIndex(result.getDefiningOp())];
+    return llvm::any_of(result.getUsers(), [&](Operation *user) {
       unsigned index = classes.getIndex(user);
       return nodes[index].role != Role::Replicated || components[index] != own;
     });
   });
+}
+
+/// Whether a dynamic size is known before the group runs.
+bool Finder::isSizeKnown(const Group &group, Value result, int64_t dim) const {
+  std::optional<SizeSource> source = findSize(result, dim);
+  return source && !llvm::is_contained(group.getBody(), source->whole.getDefiningOp());
+}
+
+/// What a call of torch's costs, in bytes that could be copied instead.
+static constexpr int64_t kMaxCheapCopy = 32 << 10;
+
+/// What has to be copied for one instance; open sizes count as one, so at least 1 where anything has to.
+static int64_t countCopiedBytes(const Group &group) {
+  int64_t bytes = 0;
+  for (const Column &column : group.columns)
+    if (column.kind == Column::Copies) {
+      auto type = cast<RankedTensorType>(column.values.front().getType());
+      int64_t elements = 1;
+      for (int64_t size : type.getShape())
+        elements *= ShapedType::isDynamic(size) ? 1 : std::max<int64_t>(size, 1);
+      auto complex = dyn_cast<ComplexType>(type.getElementType());
+      unsigned bits = complex ? 2 * complex.getElementType().getIntOrFloatBitWidth()
+                              : type.getElementType().getIntOrFloatBitWidth();
+      bytes += elements * std::max(1u, bits / 8);
+    }
+  return bytes;
 }
 
 /// Why a group does not pay (F6) or cannot be built (F8); empty if it does and can.
@@ -465,17 +507,20 @@ std::string Finder::whyNot(const Group &group) const {
   auto work = llvm::count_if(body, [](Operation *op) { return !isMovement(op); });
   if (work == 0)
     return "they only move data";
-  bool copies = llvm::any_of(group.columns, [](const Column &column) { return column.kind == Column::Copies; });
-  if (copies && work < 3 && llvm::none_of(body, isContraction))
+  int64_t copied = countCopiedBytes(group);
+  bool paysForCopies = work >= 3 || llvm::any_of(body, isContraction) ||
+                       (llvm::any_of(body, llvm::IsaPred<OpaqueOp>) && copied <= kMaxCheapCopy);
+  if (copied > 0 && !paysForCopies)
     return "their operands are separate tensors, and too little is computed to pay for gathering them";
   for (const Column &column : group.columns)
     if (column.kind == Column::Copies &&
         !llvm::all_of(column.values, [&](Value value) { return haveEqualSizes(column.values.front(), value); }))
       return "their operands are separate tensors, whose dynamic sizes may differ";
-  for (auto [slot, op] : llvm::enumerate(body)) {
-    auto type = cast<RankedTensorType>(op->getResult(0).getType());
+  for (unsigned slot = 0; slot < group.slots.size(); ++slot) {
+    Value result = group.getResult(0, slot);
+    auto type = cast<RankedTensorType>(result.getType());
     for (int64_t dim = 0; dim < type.getRank(); ++dim)
-      if (type.isDynamicDim(dim) && !findSize(op->getResult(0), dim) && isUsedOutside(group, slot))
+      if (type.isDynamicDim(dim) && !isSizeKnown(group, result, dim) && isUsedOutside(group, slot))
         return llvm::formatv("dimension {0} of their result is not known before they run", dim);
   }
   return "";
@@ -501,14 +546,14 @@ const DenseMap<Value, int64_t> &Finder::getPositions(Operation *join) {
 }
 
 bool Finder::sortByJoin(Group &group) {
-  for (auto [slot, op] : llvm::enumerate(group.getBody()))
-    for (Operation *user : op->getUsers()) {
+  for (unsigned slot = 0; slot < group.slots.size(); ++slot)
+    for (Operation *user : group.getResult(0, slot).getUsers()) {
       if (!isa<CatOp, StackOp>(user))
         continue;
       const DenseMap<Value, int64_t> &position = getPositions(user);
       SmallVector<int64_t> keys;
-      for (ArrayRef<Operation *> instance : group.instances)
-        if (auto it = position.find(instance[slot]->getResult(0)); it != position.end())
+      for (int64_t instance = 0; instance < group.getCount(); ++instance)
+        if (auto it = position.find(group.getResult(instance, slot)); it != position.end())
           keys.push_back(it->second);
       if (static_cast<int64_t>(keys.size()) != group.getCount())
         continue;
@@ -549,7 +594,7 @@ void Finder::accept(Group group) {
   places.reserve(places.size() + group.instances.size() * group.getBody().size());
   for (auto [i, instance] : llvm::enumerate(group.instances))
     for (auto [k, op] : llvm::enumerate(instance))
-      places[op] = {index, static_cast<unsigned>(i), static_cast<unsigned>(k)};
+      places[op] = {index, static_cast<unsigned>(i), group.firstSlots[k]};
   result.groups.push_back(std::move(group));
 }
 
@@ -589,11 +634,11 @@ std::optional<Join> Finder::asJoin(Operation *op) {
   DenseMap<Value, int64_t> starts;
   std::map<unsigned, llvm::SetVector<unsigned>> slots; // of each group, in its order
   for (Value operand : op->getOperands()) {
-    auto it = places.find(operand.getDefiningOp());
+    std::optional<Place> place = getPlace(operand);
     int64_t size = isStack ? 1 : cast<RankedTensorType>(operand.getType()).getDimSize(dim);
-    if (it == places.end() || ShapedType::isDynamic(size) || !starts.try_emplace(operand, end).second)
+    if (!place || ShapedType::isDynamic(size) || !starts.try_emplace(operand, end).second)
       return std::nullopt;
-    slots[it->second.group].insert(it->second.slot);
+    slots[place->group].insert(place->slot);
     end += size;
   }
   Join join{op, {}};
@@ -605,7 +650,7 @@ std::optional<Join> Finder::asJoin(Operation *op) {
       return std::nullopt;
     // All that write one destination must agree on its sizes; a cat that stays a cat checks that.
     for (unsigned slot : mine)
-      if (!agree(op->getOperand(0), result.groups[group].getBody()[slot]->getResult(0), isStack ? -1 : dim))
+      if (!agree(op->getOperand(0), result.groups[group].getResult(0, slot), isStack ? -1 : dim))
         return std::nullopt;
     covered += mine.size() * result.groups[group].getCount();
     join.parts.push_back(std::move(*part));
@@ -617,20 +662,19 @@ std::optional<Join> Finder::asJoin(Operation *op) {
 std::optional<JoinPart> Finder::makePart(unsigned groupIndex, SmallVector<unsigned> slots, bool isStack,
                                          const DenseMap<Value, int64_t> &starts, int64_t dim, int64_t joined) {
   const Group &group = result.groups[groupIndex];
-  auto getStart = [&](ArrayRef<Operation *> instance, unsigned slot) -> int64_t {
-    auto it = starts.find(instance[slot]->getResult(0));
+  auto getStart = [&](unsigned instance, unsigned slot) -> int64_t {
+    auto it = starts.find(group.getResult(instance, slot));
     return it == starts.end() ? -1 : it->second;
   };
-  llvm::sort(slots,
-             [&](unsigned a, unsigned b) { return getStart(group.instances[0], a) < getStart(group.instances[0], b); });
+  llvm::sort(slots, [&](unsigned a, unsigned b) { return getStart(0, a) < getStart(0, b); });
   JoinPart part{groupIndex, slots, 0, {}};
   SmallVector<int64_t> sizes;
   for (unsigned slot : slots) {
-    auto type = cast<RankedTensorType>(group.getBody()[slot]->getResult(0).getType());
+    auto type = cast<RankedTensorType>(group.getResult(0, slot).getType());
     sizes.push_back(isStack ? 1 : type.getDimSize(dim));
     part.size += sizes.back();
   }
-  for (ArrayRef<Operation *> instance : group.instances) {
+  for (unsigned instance = 0; instance < group.getCount(); ++instance) {
     int64_t end = getStart(instance, slots.front());
     part.starts.push_back(end);
     for (auto [slot, size] : llvm::zip_equal(slots, sizes)) {
@@ -661,11 +705,12 @@ void Finder::findStackedResults() {
       if (part.isStackedResult)
         joined.insert({part.group, part.slots.front()});
   for (auto [index, group] : llvm::enumerate(result.groups))
-    for (unsigned slot = 0; slot < group.getBody().size(); ++slot)
+    for (unsigned slot = 0; slot < group.slots.size(); ++slot)
       if (!joined.contains({static_cast<unsigned>(index), slot}) &&
-          llvm::any_of(group.instances, [&](ArrayRef<Operation *> instance) {
-            return llvm::any_of(instance[slot]->getUsers(),
-                                [&](Operation *user) { return isElsewhere(instance[slot], user); });
+          llvm::any_of(llvm::seq<unsigned>(0, group.getCount()), [&](unsigned instance) {
+            Value result = group.getResult(instance, slot);
+            return llvm::any_of(result.getUsers(),
+                                [&](Operation *user) { return isElsewhere(result.getDefiningOp(), user); });
           }))
         group.stacked.push_back(slot);
 }
@@ -693,7 +738,7 @@ bool Finder::isAcyclic() const {
     for (unsigned definition : classes.getOperands(index))
       if (definition != Classes::kNone && nodes[definition].role != Role::Parameter)
         addEdge(definition, index);
-    if (!isMemoryEffectFree(node.op)) {
+    if (keepsOrder(node.op)) {
       if (lastEffect != Classes::kNone)
         addEdge(lastEffect, index);
       lastEffect = index;
@@ -711,6 +756,11 @@ bool Finder::isAcyclic() const {
   return done == pending.size();
 }
 
+static StringRef getShortName(Operation *op) {
+  auto opaque = dyn_cast<OpaqueOp>(op);
+  return opaque ? opaque.getName().split("::").second.split('.').first : op->getName().stripDialect();
+}
+
 /// What the body computes, with the sizes of its weights: linear20x10_relu_linear10x1_x1000.
 void Finder::nameGroups() {
   constexpr size_t kMaxLength = 64;
@@ -725,7 +775,7 @@ void Finder::nameGroups() {
         os << "etc_";
         break;
       }
-      os << op->getName().stripDialect();
+      os << getShortName(op);
       if (isContraction(op)) {
         auto weight = cast<RankedTensorType>(op->getOperand(1).getType()).getShape().take_back(2);
         bool isTransposed = isa<LinearOp>(op);

@@ -216,7 +216,7 @@ std::string Explainer::explainEqual(Operation *model, Operation *other) {
 void Explainer::explainJoin(Operation *join) {
   auto isComputed = [](Value value) {
     Operation *op = value.getDefiningOp();
-    return op && isa<BatchingOpInterface>(op) && !getPart(op);
+    return op && isa<BatchingOpInterface, OpaqueOp>(op) && !getPart(op);
   };
   Value model;
   for (Value operand : join->getOperands())
@@ -245,11 +245,12 @@ void Explainer::explainJoin(Operation *join) {
   }
 }
 
-/// Foreign operators that are called several times alike.
+/// Foreign operators that are called several times, and are in no group.
 void Explainer::explainOperators() {
   llvm::MapVector<Attribute, SmallVector<OpaqueOp>> calls;
   for (auto op : block.getOps<OpaqueOp>())
-    calls[op.getNameAttr()].push_back(op);
+    if (!groupOf.contains(op) && !explained.contains(op))
+      calls[op.getNameAttr()].push_back(op);
   for (auto &[key, ops] : calls) {
     if (ops.size() < 2)
       continue;
@@ -258,9 +259,14 @@ void Explainer::explainOperators() {
     if (hasEffect)
       report({ops[0], ops[1],
               llvm::formatv("operator {0} has an effect, so its {1} calls keep their order", name, ops.size()), ""});
+    else if (std::optional<Difference> difference = findDifference(ops[0]->getResult(0), ops[1]->getResult(0)))
+      report({ops[0], ops[1],
+              llvm::formatv("{0} calls of operator {1} run alone: {2}", ops.size(), name, difference->text), ""});
     else
-      report({ops[0], ops[1], llvm::formatv("operator {0} has no batching rule; {1} calls run alone", name, ops.size()),
-              "an instance may be grouped before and after it"});
+      report({ops[0], ops[1],
+              llvm::formatv("{0} calls of operator {1} run alone: {2}", ops.size(), name,
+                            explainEqual(ops[0], ops[1])),
+              ""});
   }
 }
 

@@ -427,13 +427,48 @@ static LogicalResult verifyOpaqueArgument(OpaqueOp op, Attribute argument) {
   return success();
 }
 
+bool mlir::pfcn::keepsOrder(Operation *op) {
+  if (auto opaque = dyn_cast<OpaqueOp>(op))
+    return opaque.getEffect();
+  return !isMemoryEffectFree(op);
+}
+
+static LogicalResult verifyBatched(OpaqueOp op) {
+  ArrayRef<bool> batched = *op.getBatched();
+  if (batched.size() != op.getInputs().size())
+    return op.emitOpError("says of ") << batched.size() << " operands if they are batched, and has " << op.getInputs().size();
+  if (op.getNumResults() == 0)
+    return op.emitOpError("is batched and has no result");
+  std::optional<int64_t> count;
+  auto isOfCount = [&](Value value) {
+    RankedTensorType type = ranked(value);
+    if (type.getRank() == 0 || type.isDynamicDim(0))
+      return false;
+    if (!count)
+      count = type.getDimSize(0);
+    return *count == type.getDimSize(0);
+  };
+  for (auto [input, isBatched] : llvm::zip_equal(op.getInputs(), batched))
+    if (isBatched && !isOfCount(input))
+      return op.emitOpError("operand of type ") << input.getType() << " does not carry the instances";
+  for (Value result : op.getResults())
+    if (!isOfCount(result))
+      return op.emitOpError("result of type ") << result.getType() << " does not carry the instances";
+  return success();
+}
+
 LogicalResult OpaqueOp::verify() {
   if (!getName().contains("::"))
     return emitOpError("operator name must be qualified, as in 'aten::relu'");
-  return verifyOpaqueArgument(*this, getArguments());
+  if (failed(verifyOpaqueArgument(*this, getArguments())))
+    return failure();
+  return getBatched() ? verifyBatched(*this) : success();
 }
 
 void OpaqueOp::getEffects(SmallVectorImpl<MemoryEffects::EffectInstance> &effects) {
+  if (getRandom()) // as memory that is allocated: what is not used is not drawn, and nothing else is the same
+    for (OpResult result : getResults())
+      effects.emplace_back(MemoryEffects::Allocate::get(), result);
   if (!getEffect())
     return;
   effects.emplace_back(MemoryEffects::Read::get());

@@ -19,6 +19,26 @@ using namespace mlir::pfcn;
 // Types and constants
 //===----------------------------------------------------------------------------===//
 
+bool hasElementType(at::ScalarType dtype) {
+  switch (dtype) {
+  case at::kFloat:
+  case at::kDouble:
+  case at::kHalf:
+  case at::kBFloat16:
+  case at::kBool:
+  case at::kChar:
+  case at::kByte:
+  case at::kShort:
+  case at::kInt:
+  case at::kLong:
+  case at::kComplexFloat:
+  case at::kComplexDouble:
+    return true;
+  default:
+    return false;
+  }
+}
+
 mlir::Type getElementType(MLIRContext *context, at::ScalarType dtype) {
   Builder builder(context);
   switch (dtype) {
@@ -33,8 +53,9 @@ mlir::Type getElementType(MLIRContext *context, at::ScalarType dtype) {
   case at::kBool:
     return builder.getI1Type();
   case at::kChar:
-  case at::kByte: // not told apart from int8: `isExactDtype` keeps it away from the table
     return builder.getI8Type();
+  case at::kByte:
+    return IntegerType::get(context, 8, IntegerType::Unsigned);
   case at::kShort:
     return builder.getI16Type();
   case at::kInt:
@@ -84,7 +105,7 @@ DenseElementsAttr getData(MLIRContext *context, const at::Tensor &tensor) {
 
 static bool isFloat(at::ScalarType dtype) { return at::isFloatingType(dtype); }
 /// Numbers that the dialect computes with: no booleans, whose sum is torch's `or`, and no
-/// uint8, which the dialect does not tell apart from int8.
+/// uint8, which no op of the dialect computes with.
 static bool isNumber(at::ScalarType dtype) {
   return isFloat(dtype) || (at::isIntegralType(dtype, /*includeBool=*/false) && dtype != at::kByte);
 }

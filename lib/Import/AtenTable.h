@@ -15,8 +15,7 @@
 
 namespace pfcn {
 
-/// None for element types that the dialect does not tell apart from others (uint8), or
-/// does not have.
+/// Throws for element types that the dialect does not have.
 mlir::Type getElementType(mlir::MLIRContext *context, at::ScalarType dtype);
 mlir::RankedTensorType getType(mlir::MLIRContext *context, const TensorMeta &meta);
 /// A number as a constant of rank 0.

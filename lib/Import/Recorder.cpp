@@ -203,6 +203,9 @@ TensorMeta Recorder::describe(const at::Tensor &tensor) {
   if (device && tensor.device() != *device && (tensor.dim() > 0 || !tensor.is_cpu()))
     refuseAndThrow("tensors on two devices, " + device->str() + " and " + tensor.device().str(),
                    "move the model and its inputs to one device first");
+  if (!hasElementType(tensor.scalar_type()))
+    refuseAndThrow(std::string("tensors of ") + c10::toString(tensor.scalar_type()) + " are not supported",
+                   "keep this part of the model in eager");
   TensorMeta meta;
   meta.sizes = tensor.sizes();
   meta.strides = tensor.strides();
@@ -504,7 +507,7 @@ void Recorder::record(const c10::OperatorHandle &op, const Traits &traits, c10::
   TapeCall call{&schema, {}, {}, locate()};
   for (size_t i = 0; i < count; ++i)
     call.arguments.push_back(encode(schema.arguments()[i], arguments[i]));
-  call.hasEffect = traits.isRandom && !drawsNothing(traits.name, arguments);
+  call.isRandom = traits.isRandom && !drawsNothing(traits.name, arguments);
   if (traits.writes) {
     recordWrites(traits, std::move(call), arguments); // first: a write that is refused must not happen
     return run();
@@ -513,7 +516,7 @@ void Recorder::record(const c10::OperatorHandle &op, const Traits &traits, c10::
   if (nestedReadsData && !traits.readsData && !readsDataHarmlessly(traits.name))
     refuseAndThrow(traits.name + " looks at a tensor's data to choose what to do");
   if (!traits.isAten)
-    call.hasEffect |= nestedIsRandom;
+    call.isRandom |= nestedIsRandom;
   recordResults(traits, std::move(call), arguments,
                 at::ArrayRef<IValue>(stack).slice(stack.size() - schema.returns().size()));
 }

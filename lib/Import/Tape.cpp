@@ -120,7 +120,7 @@ std::string Tape::getKey() const {
   for (const TapeCall &call : calls) {
     digest.add(call.schema->name());
     digest.add(call.schema->overload_name());
-    digest.add(call.hasEffect);
+    digest.add(call.isRandom);
     for (const TapeArgument &argument : call.arguments) {
       digest.add(static_cast<int>(argument.kind));
       digest.addList(argument.tensors);
@@ -262,7 +262,7 @@ static std::optional<IValue> joinArgument(const CallPair &pair, size_t i) {
 
 static bool joinCall(TapeCall &call, const CallPair &pair) {
   const TapeCall &other = pair.y;
-  if (call.schema != other.schema || call.hasEffect != other.hasEffect || call.results != other.results)
+  if (call.schema != other.schema || call.isRandom != other.isRandom || call.results != other.results)
     return false;
   for (size_t i = 0; i < call.arguments.size(); ++i) {
     TapeArgument &argument = call.arguments[i];

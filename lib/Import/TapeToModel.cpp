@@ -88,7 +88,7 @@ std::vector<bool> ModelBuilder::findNeeded() const {
     used[output] = true;
   for (size_t i = tape.calls.size(); i-- > 0;) {
     const TapeCall &call = tape.calls[i];
-    needed[i] = call.hasEffect || llvm::any_of(call.results, [&](int result) { return used[result]; });
+    needed[i] = llvm::any_of(call.results, [&](int result) { return used[result]; });
     if (!needed[i])
       continue;
     for (const TapeArgument &argument : call.arguments)
@@ -279,7 +279,8 @@ void ModelBuilder::buildOpaque(const TapeCall &call) {
   for (int result : call.results)
     types.push_back(getType(context, tape.values[result].meta));
   auto op = OpaqueOp::create(builder, getLocation(call.place), types, call.getName(), operands,
-                             builder.getArrayAttr(arguments), call.hasEffect);
+                             builder.getArrayAttr(arguments), /*effect=*/false, call.isRandom,
+                             /*batched=*/DenseBoolArrayAttr());
   for (auto [result, value] : llvm::zip_equal(call.results, op.getResults()))
     values[result] = value;
 }
@@ -287,7 +288,7 @@ void ModelBuilder::buildOpaque(const TapeCall &call) {
 /// Builds the call from the table; builds nothing where the table declines, or says
 /// something of another type than what torch computed.
 bool ModelBuilder::tryTable(const TapeCall &call) {
-  CallBuilder build = call.hasEffect ? nullptr : lookUpBuilder(call.getName());
+  CallBuilder build = call.isRandom ? nullptr : lookUpBuilder(call.getName());
   if (!build)
     return false;
   Block *block = builder.getInsertionBlock();
@@ -316,7 +317,7 @@ void ModelBuilder::importCall(const TapeCall &call) {
   if (tryScatters(call))
     return;
   // A number that becomes a scalar operand is built anew, in the type that it takes there.
-  CallBuilder builder = call.hasEffect ? nullptr : lookUpBuilder(call.getName());
+  CallBuilder builder = call.isRandom ? nullptr : lookUpBuilder(call.getName());
   for (const TapeArgument &argument : call.arguments)
     for (int value : argument.tensors)
       if (value >= 0 && !(builder && tape.values[value].isScalar()))

@@ -100,8 +100,7 @@ private:
 void Compiler::detect() {
   FusionReport report;
   mlir::PassManager manager(module->getContext());
-  manager.addNestedPass<mlir::func::FuncOp>(createFormInstancesPass(&report));
-  manager.addNestedPass<mlir::func::FuncOp>(createBatchInstancesPass());
+  buildFusePipeline(manager, &report);
   runPasses(manager, "detection");
   for (FusionReport::Group &group : report.groups) {
     GroupInfo &info = result->groups.emplace_back();
@@ -153,6 +152,13 @@ static bool isNameOf(llvm::StringRef function, llvm::StringRef group) {
          (function.empty() || (function.consume_front("_") && llvm::all_of(function, llvm::isDigit)));
 }
 
+/// The name of the group of which this is a part, cut at foreign operators; empty where it is a whole group.
+static llvm::StringRef getWhole(llvm::StringRef name) {
+  auto [whole, number] = name.rsplit("_part");
+  bool isPart = !number.empty() && llvm::all_of(number, [](char c) { return llvm::isDigit(c) || c == '_'; });
+  return isPart ? whole : llvm::StringRef();
+}
+
 /// What a pass that left a group as it was says of it.
 static std::string getDeclineReason(mlir::Operation *op) {
   auto reason = op->getAttrOfType<mlir::StringAttr>(declinedAttrName);
@@ -163,8 +169,11 @@ static std::string getDeclineReason(mlir::Operation *op) {
 void Compiler::noteGroups() {
   std::vector<bool> isNoted(result->groups.size());
   auto note = [&](mlir::Operation *op, llvm::StringRef name, bool isKernel) {
+    llvm::StringRef whole = getWhole(name);
     for (auto [i, group] : llvm::enumerate(result->groups)) {
-      if (isNoted[i] || !(isKernel ? isNameOf(name, group.name) : name == group.name))
+      bool isMine = whole.empty() ? !isNoted[i] && (isKernel ? isNameOf(name, group.name) : name == group.name)
+                                  : whole == group.name;
+      if (!isMine)
         continue;
       isNoted[i] = true;
       if (isKernel)
@@ -189,6 +198,13 @@ void Compiler::makePlan() {
   if (kernels)
     lookup = [kernels = kernels](llvm::StringRef name) { return kernels->lookup(name); };
   result->plan = Plan::create(*module, lookup, options.outputStrides, cuda);
+  for (const GroupCall &call : result->plan->getGroupCalls())
+    for (GroupInfo &group : result->groups)
+      if (group.name == call.group) {
+        group.calls.push_back(call.callee);
+        if (!call.loopReason.empty())
+          group.declined += (group.declined.empty() ? "" : "; ") + call.callee + " runs once per instance: " + call.loopReason;
+      }
 }
 
 std::string Compiler::print() {

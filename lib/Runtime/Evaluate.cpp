@@ -349,6 +349,8 @@ at::ScalarType getScalarType(mlir::Type type) {
     return at::kBFloat16;
   if (type.isInteger(1))
     return at::kBool;
+  if (type.isUnsignedInteger(8))
+    return at::kByte;
   if (type.isInteger(8))
     return at::kChar;
   if (type.isInteger(16))

@@ -111,11 +111,14 @@ Argument makeArgument(mlir::Attribute attribute, const c10::Argument &argument, 
 }
 
 void appendResult(const c10::IValue &value, TensorVector &results, const std::string &callee) {
-  if (value.isTensor())
-    results.push_back(value.toTensor());
-  else if (value.isTensorList())
-    for (const at::Tensor &tensor : value.toTensorVector())
+  auto append = [&](const at::Tensor &tensor) { // what the recorder left out is left out again
+    if (tensor.defined())
       results.push_back(tensor);
+  };
+  if (value.isTensor())
+    append(value.toTensor());
+  else if (value.isTensorList())
+    llvm::for_each(value.toTensorVector(), append);
   else
     TORCH_CHECK_NOT_IMPLEMENTED(value.isNone(), "pfcn: ", callee, " returns something that is not a tensor");
 }

@@ -11,6 +11,7 @@
 #include "pfcn/Runtime/CudaLaunch.h"
 #include "pfcn/Runtime/Launch.h"
 #include "pfcn/Runtime/Memory.h"
+#include "pfcn/Runtime/Opaque.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -135,6 +136,7 @@ private:
   void visitLaunch(LaunchOp op);
   template <typename AnyLaunch> void addLaunch(LaunchOp op, AnyLaunch launch);
   void visitCompute(mlir::Operation *op);
+  Evaluator makeGroupCall(OpaqueOp op);
   void visitGather(GatherInstancesOp op);
   void visitScatter(ScatterInstancesOp op);
   template <typename GroupOp> void visitGroup(GroupOp op);
@@ -361,6 +363,15 @@ void PlanBuilder::visitEmpty(EmptyOp op) {
     allocate(define(op.getResult()), memory);
 }
 
+/// One call for all instances, of which the plan takes note.
+Evaluator PlanBuilder::makeGroupCall(OpaqueOp op) {
+  BatchedCall call = makeBatchedCall(op);
+  auto group = op->getAttrOfType<mlir::StringAttr>(groupAttrName);
+  if (plan)
+    plan->groupCalls.push_back({group ? group.str() : "", op.getName().str(), call.loopReason});
+  return std::move(call.evaluate);
+}
+
 void PlanBuilder::visitCompute(mlir::Operation *op) {
   std::vector<unsigned> operands = useAll(op->getOperands());
   std::vector<unsigned> results;
@@ -370,7 +381,8 @@ void PlanBuilder::visitCompute(mlir::Operation *op) {
   auto opaque = mlir::dyn_cast<OpaqueOp>(op);
   StepKind kind = opaque ? StepKind::Operator : isView ? StepKind::View : StepKind::Library;
   std::string name = opaque ? opaque.getName().str() : op->getName().stripDialect().str();
-  addStep(kind, std::move(name), [evaluate = makeEvaluator(op), operands, results](Frame &frame) {
+  Evaluator evaluator = opaque && opaque.getBatched() ? makeGroupCall(opaque) : makeEvaluator(op);
+  addStep(kind, std::move(name), [evaluate = std::move(evaluator), operands, results](Frame &frame) {
     llvm::SmallVector<at::Tensor, 4> values;
     for (unsigned operand : operands)
       values.push_back(frame.tensors[operand]);

@@ -68,15 +68,19 @@ private:
   struct Place {
     unsigned group, instance, slot;
   };
-  const Place *getPlace(Value value) const {
+  std::optional<Place> getPlace(Value value) const {
     auto it = places.find(value.getDefiningOp());
-    return it == places.end() ? nullptr : &it->second;
+    if (it == places.end())
+      return std::nullopt;
+    Place place = it->second;
+    place.slot += cast<OpResult>(value).getResultNumber();
+    return place;
   }
 
   Block &block;
   const Groups &groups;
   OpBuilder builder;
-  DenseMap<Operation *, Place> places;
+  DenseMap<Operation *, Place> places; // the slot of the first result
   SmallVector<SmallVector<std::pair<unsigned, const JoinPart *>>> partsOf; // of each group: join, part
   SmallVector<Value> destinations;                                         // of each join, so far
   DenseMap<std::pair<unsigned, unsigned>, Value> stacked;                  // of each group and slot
@@ -185,7 +189,7 @@ SmallVector<Former::Output> Former::buildOutputs(unsigned index) {
     outputs.push_back({part->slots, destinations[join], access, join, part->isStackedResult});
   }
   for (unsigned slot : group.stacked) {
-    Value result = group.getBody()[slot]->getResult(0);
+    Value result = group.getResult(0, slot);
     SmallVector<int64_t> shape(ranked(result).getShape());
     shape.insert(shape.begin(), group.getCount());
     Value init = buildEmpty(result.getLoc(), RankedTensorType::get(shape, ranked(result).getElementType()), result);
@@ -237,7 +241,7 @@ void Former::buildBody(const Group &group, InstancesOp op, ArrayRef<Output> outp
     Operation *copy = inner.insert(model->clone());
     for (auto [i, source] : llvm::enumerate(sources))
       copy->setOperand(i, source.isInternal ? results[source.index] : columns[source.index]);
-    results.push_back(copy->getResult(0));
+    llvm::append_range(results, copy->getResults());
   }
   SmallVector<Value> yielded;
   for (const Output &output : outputs)
@@ -264,7 +268,7 @@ Value Former::buildYielded(OpBuilder &body, ArrayRef<Value> results, const Outpu
 
 /// The result of one instance, from the stacked results of its group.
 Value Former::getElement(Value result) {
-  const Place *place = getPlace(result);
+  std::optional<Place> place = getPlace(result);
   if (!place)
     return result;
   Value &element = elements[result];
@@ -285,7 +289,7 @@ void Former::replaceUses(Operation *user) {
 /// How many of the leading values are results of successive instances, and can be read
 /// from the stacked result as one tensor.
 size_t Former::getRunLength(ValueRange values, int64_t dim, bool isStack) {
-  const Place *first = getPlace(values.front());
+  std::optional<Place> first = getPlace(values.front());
   if (!first)
     return 1;
   ArrayRef<int64_t> behind = ranked(values.front()).getShape().drop_front(dim);
@@ -293,7 +297,7 @@ size_t Former::getRunLength(ValueRange values, int64_t dim, bool isStack) {
     return 1;
   size_t length = 1;
   for (; length < values.size(); ++length) {
-    const Place *next = getPlace(values[length]);
+    std::optional<Place> next = getPlace(values[length]);
     if (!next || next->group != first->group || next->slot != first->slot || next->instance != first->instance + length)
       break;
   }
@@ -324,7 +328,7 @@ Value Former::buildRun(ArrayRef<Value> run, int64_t dim, bool isStack) {
     Value value = getElement(run.front());
     return isStack ? Value(UnsqueezeOp::create(builder, loc, value, dim)) : value;
   }
-  const Place &place = *getPlace(run.front());
+  Place place = *getPlace(run.front());
   int64_t count = run.size();
   Value value = stacked.at({place.group, place.slot});
   if (ranked(value).getDimSize(0) != count)
@@ -358,7 +362,7 @@ static void sortTopologically(Block &block) {
   Operation *lastEffect = nullptr, *terminator = block.getTerminator();
   for (Operation &op : block.without_terminator()) {
     order.push_back(&op);
-    if (isMemoryEffectFree(&op))
+    if (!keepsOrder(&op))
       continue;
     effectBefore[&op] = lastEffect;
     lastEffect = &op;
@@ -399,7 +403,7 @@ void Former::run() {
   for (auto [g, group] : llvm::enumerate(groups.groups))
     for (auto [i, instance] : llvm::enumerate(group.instances))
       for (auto [k, op] : llvm::enumerate(instance))
-        places[op] = {static_cast<unsigned>(g), static_cast<unsigned>(i), static_cast<unsigned>(k)};
+        places[op] = {static_cast<unsigned>(g), static_cast<unsigned>(i), group.firstSlots[k]};
   partsOf.resize(groups.groups.size());
   destinations.resize(groups.joins.size());
   for (auto [j, join] : llvm::enumerate(groups.joins))

@@ -164,7 +164,7 @@ static void bindCalls(py::module_ &module) {
 static py::dict describeGroup(const GroupInfo &group) {
   using namespace py::literals;
   return py::dict("name"_a = group.name, "instances"_a = group.instances, "ops"_a = group.ops,
-                  "operands"_a = group.operands, "kernels"_a = group.kernels, "reason"_a = group.reason,
+                  "operands"_a = group.operands, "kernels"_a = group.kernels, "calls"_a = group.calls, "reason"_a = group.reason,
                   "declined"_a = group.declined, "where"_a = group.where);
 }
 

@@ -27,6 +27,7 @@ class Group:
     ops: list[str]  # of one instance, in order
     operands: list[str]  # how each varies with the instance
     kernels: list[str]  # what it became; empty where it runs on torch's functions
+    calls: list[str]  # torch's operators in it, each called once for all instances
     reason: str  # why these instances are one group
     declined: str = ""  # why there is no kernel, or ""
     where: str = ""  # module path and source line of the first instance
@@ -136,7 +137,7 @@ def _group_row(group: Group) -> list[str]:
     kinds = [kind.removeprefix("pfcn.") for kind in kinds]
     ops = f"{len(group.ops)}: " + ", ".join(kinds[:4]) + (", …" if len(kinds) > 4 else "")
     kernels = ["one kernel" if name == group.name else name for name in group.kernels]
-    runs_as = ", ".join(kernels) if kernels else "torch functions"
+    runs_as = ", ".join(kernels + group.calls) or "torch functions"
     return [group.name, str(group.instances), ops, runs_as]
 
 

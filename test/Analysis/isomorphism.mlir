@@ -141,12 +141,14 @@ func.func @chain(%x: tensor<2x4xf32>) -> tensor<2x4xf32> {
   return %c : tensor<2x4xf32>
 }
 
-// F3: an operator that cannot be batched splits the instances there, and nowhere else.
+// F3: a foreign operator is an op of the instance.
 // CHECK-LABEL: func.func @opaque_inside
-// CHECK: pfcn.instances "linear8x5_x3" count 3
-// CHECK-COUNT-3: pfcn.opaque "aten::cumsum"
-// CHECK: %[[S:.*]] = pfcn.stack
-// CHECK: pfcn.instances "linear5x2_x3" count 3 ins(%[[S]],
+// CHECK: pfcn.instances "linear8x5_cumsum_linear5x2_x3" count 3
+// CHECK: pfcn.linear
+// CHECK: pfcn.opaque "aten::cumsum"
+// CHECK: pfcn.linear
+// CHECK: pfcn.yield
+// CHECK-NOT: pfcn.opaque
 func.func @opaque_inside(%x: tensor<4x8xf32>) -> (tensor<4x2xf32>, tensor<4x2xf32>, tensor<4x2xf32>) {
   %w0 = pfcn.parameter "m.0.w" : tensor<5x8xf32>
   %h0 = pfcn.linear %x, %w0 : tensor<4x8xf32>, tensor<5x8xf32> -> tensor<4x5xf32>
@@ -182,6 +184,52 @@ func.func @effects(%x: tensor<2x4xf32>) -> (tensor<2x3xf32>, tensor<2x3xf32>) {
   %h1 = pfcn.linear %x, %w1 : tensor<2x4xf32>, tensor<3x4xf32> -> tensor<2x3xf32>
   %d1 = pfcn.opaque "aten::dropout"(%h1) [#pfcn.operand<0>, 0.5, true] effect : (tensor<2x3xf32>) -> tensor<2x3xf32>
   return %d0, %d1 : tensor<2x3xf32>, tensor<2x3xf32>
+}
+
+// F3: draws of random numbers keep no order, and each instance has its own.
+// CHECK-LABEL: func.func @random
+// CHECK: pfcn.instances "linear4x3_dropout_x2" count 2
+// CHECK: pfcn.opaque "aten::dropout"(%{{.*}}) [{{.*}}] random
+// CHECK-NOT: pfcn.opaque
+func.func @random(%x: tensor<2x4xf32>) -> (tensor<2x3xf32>, tensor<2x3xf32>) {
+  %w0 = pfcn.parameter "m.0" : tensor<3x4xf32>
+  %h0 = pfcn.linear %x, %w0 : tensor<2x4xf32>, tensor<3x4xf32> -> tensor<2x3xf32>
+  %d0 = pfcn.opaque "aten::dropout"(%h0) [#pfcn.operand<0>, 0.5, true] random : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  %w1 = pfcn.parameter "m.1" : tensor<3x4xf32>
+  %h1 = pfcn.linear %x, %w1 : tensor<2x4xf32>, tensor<3x4xf32> -> tensor<2x3xf32>
+  %d1 = pfcn.opaque "aten::dropout"(%h1) [#pfcn.operand<0>, 0.5, true] random : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  return %d0, %d1 : tensor<2x3xf32>, tensor<2x3xf32>
+}
+
+// Equal draws are not one draw: CSE leaves them alone.
+// CHECK-LABEL: func.func @equal_draws
+// CHECK: pfcn.instances "rand_like_x2" count 2 ins(%{{.*}} : tensor<4xf32>) [#pfcn.access<shared>]
+func.func @equal_draws(%x: tensor<4xf32>) -> (tensor<4xf32>, tensor<4xf32>) {
+  %0 = pfcn.opaque "aten::rand_like"(%x) [#pfcn.operand<0>, unit, unit, unit, unit, unit] random : (tensor<4xf32>) -> tensor<4xf32>
+  %1 = pfcn.opaque "aten::rand_like"(%x) [#pfcn.operand<0>, unit, unit, unit, unit, unit] random : (tensor<4xf32>) -> tensor<4xf32>
+  return %0, %1 : tensor<4xf32>, tensor<4xf32>
+}
+
+// An op may have several results: each is a result of the instance of its own.
+// CHECK-LABEL: func.func @several_results
+// CHECK: %[[G:.*]]:2 = pfcn.instances "max_linear4x2_x2" count 2
+// CHECK: %[[M:.*]]:2 = pfcn.opaque "aten::max"
+// CHECK: %[[L:.*]] = pfcn.linear %[[M]]#0
+// CHECK: pfcn.yield %[[M]]#1, %[[L]]
+// CHECK-DAG: pfcn.select %[[G]]#1 dim 0 at 0
+// CHECK-DAG: pfcn.select %[[G]]#1 dim 0 at 1
+// CHECK-DAG: pfcn.select %[[G]]#0 dim 0 at 0
+// CHECK-DAG: pfcn.select %[[G]]#0 dim 0 at 1
+func.func @several_results(%x: tensor<2x2x4x3xf32>) -> (tensor<2x2xf32>, tensor<2x4xi64>, tensor<2x2xf32>, tensor<2x4xi64>) {
+  %x0 = pfcn.select %x dim 0 at 0 : tensor<2x2x4x3xf32> -> tensor<2x4x3xf32>
+  %m0:2 = pfcn.opaque "aten::max"(%x0) [#pfcn.operand<0>, 2, false] : (tensor<2x4x3xf32>) -> (tensor<2x4xf32>, tensor<2x4xi64>)
+  %w0 = pfcn.parameter "m.0" : tensor<2x4xf32>
+  %l0 = pfcn.linear %m0#0, %w0 : tensor<2x4xf32>, tensor<2x4xf32> -> tensor<2x2xf32>
+  %x1 = pfcn.select %x dim 0 at 1 : tensor<2x2x4x3xf32> -> tensor<2x4x3xf32>
+  %m1:2 = pfcn.opaque "aten::max"(%x1) [#pfcn.operand<0>, 2, false] : (tensor<2x4x3xf32>) -> (tensor<2x4xf32>, tensor<2x4xi64>)
+  %w1 = pfcn.parameter "m.1" : tensor<2x4xf32>
+  %l1 = pfcn.linear %m1#0, %w1 : tensor<2x4xf32>, tensor<2x4xf32> -> tensor<2x2xf32>
+  return %l0, %m0#1, %l1, %m1#1 : tensor<2x2xf32>, tensor<2x4xi64>, tensor<2x2xf32>, tensor<2x4xi64>
 }
 
 // Where an operand takes two values, many instances each, each value is shared by a group of its own.

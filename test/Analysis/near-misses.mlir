@@ -80,10 +80,10 @@ func.func @effect(%x: tensor<1x4xf32>) -> (tensor<1x4xf32>, tensor<1x4xf32>) {
 
 // -----
 
-// CHECK: remark: [Missed] {{.*}} Function=unbatchable | Reason="operator aten::cumsum has no batching rule; 2 calls run alone"
-func.func @unbatchable(%x: tensor<1x4xf32>, %z: tensor<1x4xf32>) -> (tensor<1x4xf32>, tensor<1x4xf32>) {
+// CHECK: remark: [Missed] {{.*}} Function=unlike | Reason="2 calls of operator aten::cumsum run alone: pfcn.opaque with arguments = [#pfcn.operand<0>, 0, unit] where the other has [#pfcn.operand<0>, 1, unit]"
+func.func @unlike(%x: tensor<1x4xf32>, %z: tensor<1x4xf32>) -> (tensor<1x4xf32>, tensor<1x4xf32>) {
   %0 = pfcn.opaque "aten::cumsum"(%x) [#pfcn.operand<0>, 1, unit] : (tensor<1x4xf32>) -> tensor<1x4xf32>
-  %1 = pfcn.opaque "aten::cumsum"(%z) [#pfcn.operand<0>, 1, unit] : (tensor<1x4xf32>) -> tensor<1x4xf32>
+  %1 = pfcn.opaque "aten::cumsum"(%z) [#pfcn.operand<0>, 0, unit] : (tensor<1x4xf32>) -> tensor<1x4xf32>
   return %0, %1 : tensor<1x4xf32>, tensor<1x4xf32>
 }
 

@@ -38,7 +38,7 @@ struct Column {
   unsigned group = 0, slot = 0;
 };
 
-/// An operand of an op of the body: the result of another op of the body, or a column.
+/// An operand of an op of the body: a slot (the result of another op of the body), or a column.
 struct Source {
   bool isInternal;
   unsigned index;
@@ -60,12 +60,18 @@ struct Group {
   /// `operands[k][j]`: where operand j of op k comes from.
   SmallVector<SmallVector<Source>> operands;
   SmallVector<Column> columns;
-  /// The ops of the body whose results are needed one by one or by other groups, and so
-  /// go to a stacked tensor.
+  /// The results of the body's ops, one after the other: slot s of an instance is result `slots[s].second` of op
+  /// `slots[s].first`. `firstSlots[k]` is the slot of op k's first result.
+  SmallVector<std::pair<unsigned, unsigned>> slots;
+  SmallVector<unsigned> firstSlots;
+  /// The slots that are needed one by one or by other groups, and so go to a stacked tensor.
   SmallVector<unsigned> stacked;
 
   int64_t getCount() const { return instances.size(); }
   ArrayRef<Operation *> getBody() const { return instances.front(); }
+  Value getResult(unsigned instance, unsigned slot) const {
+    return instances[instance][slots[slot].first]->getResult(slots[slot].second);
+  }
 };
 
 /// The part of a join that one group writes: the results of `slots`, side by side.

@@ -47,6 +47,13 @@ inline constexpr int64_t kSliceToEnd = std::numeric_limits<int64_t>::max();
 /// On a group that a pass left as it was: why, as text.
 inline constexpr llvm::StringLiteral declinedAttrName = "pfcn.declined";
 
+/// On a call for all instances of a group: the name of the group.
+inline constexpr llvm::StringLiteral groupAttrName = "pfcn.group";
+
+/// Whether other ops of this kind must not be passed by. (Draws of random numbers may: their order says nothing
+/// about their distribution.)
+bool keepsOrder(Operation *op);
+
 } // namespace mlir::pfcn
 
 #include "pfcn/Dialect/PfcnDialect.h.inc"

@@ -18,7 +18,8 @@ include "pfcn/Dialect/BatchingOpInterface.td"
 include "pfcn/Dialect/PfcnDialect.td"
 
 def Pfcn_Float : TensorOf<[AnyFloat]>;
-def Pfcn_Tensor : TensorOf<[AnyFloat, AnySignlessInteger, AnyComplex]>;
+// UI8 is torch.uint8, which no op computes with.
+def Pfcn_Tensor : TensorOf<[AnyFloat, AnySignlessInteger, UI8, AnyComplex]>;
 def Pfcn_Bool : TensorOf<[I1]>;
 
 class Pfcn_Op<string mnemonic, list<Trait> traits = []> : Op<Pfcn_Dialect, mnemonic, traits>;
@@ -369,16 +370,28 @@ def Pfcn_OpaqueOp : Pfcn_Op<"opaque", [DeclareOpInterfaceMethods<MemoryEffectsOp
     `arguments` has one attribute per argument of the schema: `#pfcn.operand<i>` for
     tensor operand i, an array for lists (of operands too), `unit` for None, and
     integers, floats, booleans and strings for themselves. `effect` marks an operator whose
-    order must be kept (random numbers, unknown effects).
+    order must be kept; `random` one that draws from torch's generator: two equal ones are not one.
+
+    With `batched`, the operator runs for all instances at once, through torch's own batching rule: the operands
+    that are true there, and all results, carry the instances in a leading dimension.
 
     ```mlir
     %y = pfcn.opaque "aten::cumsum"(%x) [#pfcn.operand<0>, 1, unit] : (tensor<4x5xf32>) -> tensor<4x5xf32>
+    %z = pfcn.opaque "aten::cumsum"(%s) [#pfcn.operand<0>, 1, unit] batched [true] : (tensor<9x4x5xf32>) -> tensor<9x4x5xf32>
     ```
   }];
-  let arguments = (ins StrAttr:$name, Variadic<Pfcn_Tensor>:$inputs, ArrayAttr:$arguments, UnitAttr:$effect);
+  let arguments = (ins StrAttr:$name, Variadic<Pfcn_Tensor>:$inputs, ArrayAttr:$arguments, UnitAttr:$effect,
+                       UnitAttr:$random, OptionalAttr<DenseBoolArrayAttr>:$batched);
   let results = (outs Variadic<Pfcn_Tensor>:$results);
   let assemblyFormat = [{
-    $name `(` $inputs `)` $arguments (`effect` $effect^)? attr-dict `:` functional-type($inputs, $results)
+    $name `(` $inputs `)` $arguments (`effect` $effect^)? (`random` $random^)? (`batched` $batched^)? attr-dict
+    `:` functional-type($inputs, $results)
+  }];
+  let extraClassDeclaration = [{
+    /// The number of instances of a batched call.
+    int64_t getInstanceCount() {
+      return ::llvm::cast<::mlir::RankedTensorType>(getResult(0).getType()).getDimSize(0);
+    }
   }];
   let hasVerifier = 1;
 }

@@ -67,7 +67,7 @@ struct TapeCall {
   std::vector<TapeArgument> arguments; // one per argument of the schema
   std::vector<int> results;            // flattened, undefined tensors left out
   Place place;
-  bool hasEffect = false; // its order counts: random numbers, unknown effects
+  bool isRandom = false; // two equal calls draw different numbers
 
   /// "aten::add.Tensor"
   std::string getName() const;
@@ -100,6 +100,9 @@ bool matches(const Tape &general, const Tape &recorded);
 /// Whether sizes that a reshape has in common at the front can be the same ones: not if the
 /// sizes behind them hold another number of elements.
 bool carriesLeadingSizes(at::IntArrayRef in, at::IntArrayRef out);
+
+/// Whether the dialect has tensors of this type.
+bool hasElementType(at::ScalarType dtype);
 
 /// Operators that make a tensor of given sizes.
 bool isFactory(const std::string &name);

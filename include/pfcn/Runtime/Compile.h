@@ -38,6 +38,8 @@ struct GroupInfo {
   std::vector<std::string> operands;
   /// The kernels that it became; empty where it runs on torch's functions.
   std::vector<std::string> kernels;
+  /// The foreign operators of the body, each called once for all instances.
+  std::vector<std::string> calls;
   /// Why the instances are one group, and why there is no kernel for it.
   std::string reason, declined;
   /// Module path and source line of the first instance.

@@ -17,6 +17,16 @@ namespace pfcn::runtime {
 /// its schema.
 Evaluator makeOpaqueEvaluator(mlir::pfcn::OpaqueOp op);
 
+/// A call for n instances, over stacked operands.
+struct BatchedCall {
+  Evaluator evaluate;
+  /// Why torch's operator runs once per instance; empty where torch has a batching rule for it.
+  std::string loopReason;
+};
+
+/// Tries torch's rule on operands of the recorded types, and compares what it gives with a loop.
+BatchedCall makeBatchedCall(mlir::pfcn::OpaqueOp op);
+
 } // namespace pfcn::runtime
 
 #endif // PFCN_RUNTIME_OPAQUE_H

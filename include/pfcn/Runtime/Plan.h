@@ -48,6 +48,13 @@ struct Leaf {
   TensorSpec spec;
 };
 
+/// A foreign operator that runs for all instances of a group.
+struct GroupCall {
+  std::string group, callee;
+  /// Why it runs once per instance; empty where torch batches it.
+  std::string loopReason;
+};
+
 enum class StepKind { Kernel, Library, Operator, View, Allocation, Copy };
 
 const char *getName(StepKind kind);
@@ -105,6 +112,7 @@ public:
   const std::shared_ptr<const CudaTarget> &getCuda() const { return cuda; }
   const std::vector<Leaf> &getLeaves() const { return leaves; }
   const std::vector<Step> &getSteps() const { return program.steps; }
+  const std::vector<GroupCall> &getGroupCalls() const { return groupCalls; }
 
 private:
   friend class PlanBuilder;
@@ -125,6 +133,7 @@ private:
   std::vector<Leaf> leaves;
   std::vector<unsigned> leafSlots;
   std::vector<Output> outputs;
+  std::vector<GroupCall> groupCalls;
   /// Every result was written by a group into memory of its own that nothing else is a view of.
   bool allFresh = true;
 };

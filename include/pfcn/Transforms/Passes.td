@@ -41,6 +41,37 @@ def FormInstancesPass : Pass<"pfcn-form-instances", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::mlir::pfcn::PfcnDialect"];
 }
 
+def SplitInstancesPass : Pass<"pfcn-split-instances", "::mlir::func::FuncOp"> {
+  let summary = "Cut each pfcn.instances at its foreign operators";
+  let description = [{
+    A `pfcn.opaque` in the body becomes one call for all instances, over operands that are stacked; torch's own batching
+    rule runs it. The ops between two of them become a smaller `pfcn.instances` each, all ops of one depth together; ops that
+    only move data become views beside the calls. A group without foreign operators is left as it is.
+
+    ```mlir
+    %y = pfcn.instances "cumsum_relu_x2" count 2 ins(%x : tensor<2x5xf32>) [#pfcn.access<select dim 0>]
+        outs(%init : tensor<2x5xf32>) [#pfcn.access<select dim 0>] {
+    ^bb0(%a: tensor<5xf32>):
+      %0 = pfcn.opaque "aten::cumsum"(%a) [#pfcn.operand<0>, 0, unit] : (tensor<5xf32>) -> tensor<5xf32>
+      %1 = pfcn.relu %0 : tensor<5xf32>
+      pfcn.yield %1 : tensor<5xf32>
+    } -> tensor<2x5xf32>
+    ```
+    becomes
+    ```mlir
+    %0 = pfcn.opaque "aten::cumsum"(%x) [#pfcn.operand<0>, 0, unit] batched [true] {pfcn.group = "cumsum_relu_x2"}
+        : (tensor<2x5xf32>) -> tensor<2x5xf32>
+    %y = pfcn.instances "cumsum_relu_x2_part0" count 2 ins(%0 : tensor<2x5xf32>) [#pfcn.access<select dim 0>]
+        outs(%init : tensor<2x5xf32>) [#pfcn.access<select dim 0>] {
+    ^bb0(%a: tensor<5xf32>):
+      %1 = pfcn.relu %a : tensor<5xf32>
+      pfcn.yield %1 : tensor<5xf32>
+    } -> tensor<2x5xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::pfcn::PfcnDialect"];
+}
+
 def BatchInstancesPass : Pass<"pfcn-batch-instances", "::mlir::func::FuncOp"> {
   let summary = "Turn each pfcn.instances into one pfcn.kernel over all instances";
   let description = [{
