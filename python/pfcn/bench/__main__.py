@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils import _pytree as pytree
 
-from . import examples
+from . import examples, matrix
 from .bound import bound
 from .measure import Row, measure
 from .seed import SEED
@@ -38,9 +38,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("pfcn.bench", description=__doc__)
     parser.add_argument(
         "workload",
-        choices=[*WORKLOADS, "examples", "list"],
+        choices=[*WORKLOADS, "examples", "matrix", "list"],
         metavar="WORKLOAD",
-        help="`list` names them; `examples` is all models of examples/ at several batches",
+        help="`list` names them; `examples` is all models of examples/ at several batches, "
+        "`matrix` banks of many sizes (hours; --json FILE is gone on with)",
     )
     parser.add_argument("--instances", type=positive, metavar="N", help="default: as is usual")
     parser.add_argument("--batch", type=positive, default=1, metavar="B")
@@ -58,6 +59,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows")
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw the rows (.png, .svg, .pdf)"
+    )
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="of the matrix, the cells whose name has it"
     )
     return parser.parse_args(argv)
 
@@ -142,6 +146,25 @@ def run(workload: Workload, args: argparse.Namespace, console: Console) -> list[
     return rows + left_out
 
 
+def run_matrix(args: argparse.Namespace, console: Console) -> int:
+    """Measures the cells that the file does not have yet, and shows all."""
+    if args.json is None:
+        raise ValueError("the matrix takes hours: name a file to go on with, --json FILE")
+    done = matrix.run(
+        args.json,
+        threads=(1, args.threads),
+        rounds=args.rounds,
+        seconds=args.seconds,
+        everything=args.all,
+        only=args.only,
+        progress=lambda text: print(f"matrix: {text}", file=sys.stderr, flush=True),
+    )
+    matrix.show(console, done)
+    if args.plot:
+        matrix.heat_map(args.plot, done)
+    return 0
+
+
 def run_examples(args: argparse.Namespace, console: Console) -> list[dict]:
     """Measures every example at several batches; shows one table of speed-ups over eager."""
     quiet = Console(file=io.StringIO())
@@ -172,6 +195,8 @@ def main(argv: list[str] | None = None) -> int:
             console.print(f"{workload.name}: {workload.about}", highlight=False, markup=False)
         return 0
     try:
+        if args.workload == "matrix":
+            return run_matrix(args, console)
         if args.workload == "examples":
             found = run_examples(args, console)
         else:
