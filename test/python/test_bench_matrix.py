@@ -1,4 +1,4 @@
-"""The matrix: its rewrites by hand agree with the banks, it goes on where it ended, and it judges."""
+"""The matrix: its rewrites agree with the banks, it goes on where it ended, and it judges."""
 
 import json
 
