@@ -76,6 +76,17 @@ static MaybeSize findReshape(ReshapeOp op, int64_t dim) {
   return size;
 }
 
+/// What the importer knows of a foreign operator; else its result has to be asked.
+static MaybeSize findForeign(OpaqueOp op, Value value, int64_t dim) {
+  auto known = op->getAttrOfType<ArrayAttr>(sizesAttrName);
+  for (Attribute entry : known ? known.getValue() : ArrayRef<Attribute>()) {
+    ArrayRef<int64_t> size = cast<DenseI64ArrayAttr>(entry).asArrayRef();
+    if (size[0] == cast<OpResult>(value).getResultNumber() && size[1] == dim)
+      return findSize(op.getInputs()[size[2]], size[3]);
+  }
+  return SizeSource{value, dim};
+}
+
 MaybeSize mlir::pfcn::findSize(Value value, int64_t dim) {
   Operation *op = value.getDefiningOp();
   if (!op)
@@ -117,6 +128,7 @@ MaybeSize mlir::pfcn::findSize(Value value, int64_t dim) {
         bool isKept = from >= 0 && ranked(expand.getInput()).isDynamicDim(from);
         return isKept ? findSize(expand.getInput(), from) : MaybeSize();
       })
+      .Case<OpaqueOp>([&](OpaqueOp opaque) { return findForeign(opaque, value, dim); })
       .Case<LayerNormOp>([&](LayerNormOp norm) { return findSize(norm.getInput(), dim); })
       .Default([&](Operation *other) -> MaybeSize {
         if (!isa<BatchingOpInterface>(other)) // no op of a body, so its own result may be asked

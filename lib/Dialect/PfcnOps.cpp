@@ -433,6 +433,23 @@ bool mlir::pfcn::keepsOrder(Operation *op) {
   return !isMemoryEffectFree(op);
 }
 
+static LogicalResult verifySizes(OpaqueOp op) {
+  Attribute given = op->getAttr(sizesAttrName);
+  if (!given)
+    return success();
+  auto list = dyn_cast<ArrayAttr>(given);
+  auto isDimOf = [](ValueRange values, int64_t index, int64_t dim) {
+    return index >= 0 && index < static_cast<int64_t>(values.size()) && dim >= 0 && dim < ranked(values[index]).getRank();
+  };
+  for (Attribute entry : list ? list.getValue() : ArrayRef<Attribute>()) {
+    auto size = dyn_cast<DenseI64ArrayAttr>(entry);
+    if (!size || size.size() != 4 || !isDimOf(op.getResults(), size[0], size[1]) ||
+        !isDimOf(op.getInputs(), size[2], size[3]))
+      return op.emitOpError("'") << sizesAttrName << "' says nothing of sizes: " << entry;
+  }
+  return success(list != nullptr);
+}
+
 static LogicalResult verifyBatched(OpaqueOp op) {
   ArrayRef<bool> batched = *op.getBatched();
   if (batched.size() != op.getInputs().size())
@@ -460,7 +477,7 @@ static LogicalResult verifyBatched(OpaqueOp op) {
 LogicalResult OpaqueOp::verify() {
   if (!getName().contains("::"))
     return emitOpError("operator name must be qualified, as in 'aten::relu'");
-  if (failed(verifyOpaqueArgument(*this, getArguments())))
+  if (failed(verifyOpaqueArgument(*this, getArguments())) || failed(verifySizes(*this)))
     return failure();
   return getBatched() ? verifyBatched(*this) : success();
 }

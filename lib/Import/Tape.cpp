@@ -26,6 +26,14 @@ std::string TapeCall::getName() const {
   return overload.empty() ? schema->name() : schema->name() + "." + overload;
 }
 
+std::vector<int> TapeCall::getOperands() const {
+  std::vector<int> operands;
+  for (const TapeArgument &argument : arguments)
+    std::copy_if(argument.tensors.begin(), argument.tensors.end(), std::back_inserter(operands),
+                 [](int value) { return value >= 0; });
+  return operands;
+}
+
 int Tape::intern(const std::string &text) {
   auto [it, isNew] = interned.try_emplace(text, static_cast<int>(strings.size()));
   if (isNew)
@@ -127,6 +135,9 @@ std::string Tape::getKey() const {
       digest.add(argument.constant);
     }
     digest.addList(call.results);
+    for (const SizeOrigin &size : call.sizes)
+      for (int number : {size.result, size.dim, size.operand, size.operandDim})
+        digest.add(number);
   }
   digest.addList(inputs);
   digest.addList(outputs);
@@ -260,6 +271,34 @@ static std::optional<IValue> joinArgument(const CallPair &pair, size_t i) {
   return std::nullopt;
 }
 
+/// A size of a tensor argument that is what this size of a result is, in both recordings.
+static std::optional<SizeOrigin> findOrigin(const CallPair &pair, int result, int dim) {
+  auto ofA = pair.metaA(pair.x.results[result]).sizes[dim], ofB = pair.metaB(pair.x.results[result]).sizes[dim];
+  std::vector<int> operands = pair.x.getOperands();
+  for (size_t i = 0; i < operands.size(); ++i)
+    for (int64_t k = 0; k < pair.metaA(operands[i]).rank(); ++k)
+      if (pair.metaA(operands[i]).sizes[k] == ofA && pair.metaB(operands[i]).sizes[k] == ofB)
+        return SizeOrigin{result, dim, static_cast<int>(i), static_cast<int>(k)};
+  return std::nullopt;
+}
+
+/// Where open sizes of the results come from. What an earlier join found must hold for this recording too, which is
+/// why that need not be a rule of the operator: every recording that a general tape stands for was looked at.
+static bool joinSizes(TapeCall &call, const CallPair &pair) {
+  std::vector<int> operands = pair.x.getOperands();
+  for (const SizeOrigin &size : call.sizes)
+    if (pair.metaB(pair.y.results[size.result]).sizes[size.dim] !=
+        pair.metaB(operands[size.operand]).sizes[size.operandDim])
+      return false;
+  for (size_t i = 0; i < call.results.size(); ++i)
+    for (int64_t dim = 0; dim < pair.metaA(call.results[i]).rank(); ++dim)
+      if (pair.metaA(call.results[i]).sizes[dim] != kDynamicSize &&
+          pair.joined.values[call.results[i]].meta.sizes[dim] == kDynamicSize)
+        if (std::optional<SizeOrigin> size = findOrigin(pair, static_cast<int>(i), static_cast<int>(dim)))
+          call.sizes.push_back(*size);
+  return true;
+}
+
 static bool joinCall(TapeCall &call, const CallPair &pair) {
   const TapeCall &other = pair.y;
   if (call.schema != other.schema || call.isRandom != other.isRandom || call.results != other.results)
@@ -275,6 +314,8 @@ static bool joinCall(TapeCall &call, const CallPair &pair) {
       return false;
     argument.constant = *joined;
   }
+  if (!joinSizes(call, pair))
+    return false;
   static const std::unordered_set<std::string> reshapes = {"aten::view",      "aten::reshape",   "aten::_unsafe_view",
                                                            "aten::unflatten", "aten::flatten",   "aten::view_as",
                                                            "aten::ravel",     "aten::reshape_as"};

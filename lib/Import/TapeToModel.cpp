@@ -45,6 +45,7 @@ private:
   bool tryTable(const TapeCall &call);
   void buildOpaque(const TapeCall &call);
   Attribute getAttribute(const IValue &value);
+  ArrayAttr getSizes(const TapeCall &call);
   void materialize(int value, Location loc);
   Location getLocation(const Place &place);
   StringAttr getString(int index);
@@ -281,8 +282,16 @@ void ModelBuilder::buildOpaque(const TapeCall &call) {
   auto op = OpaqueOp::create(builder, getLocation(call.place), types, call.getName(), operands,
                              builder.getArrayAttr(arguments), /*effect=*/false, call.isRandom,
                              /*batched=*/DenseBoolArrayAttr());
+  if (!call.sizes.empty())
+    op->setAttr(sizesAttrName, getSizes(call));
   for (auto [result, value] : llvm::zip_equal(call.results, op.getResults()))
     values[result] = value;
+}
+
+ArrayAttr ModelBuilder::getSizes(const TapeCall &call) {
+  return builder.getArrayAttr(llvm::map_to_vector(call.sizes, [&](const SizeOrigin &size) -> Attribute {
+    return builder.getDenseI64ArrayAttr({size.result, size.dim, size.operand, size.operandDim});
+  }));
 }
 
 /// Builds the call from the table; builds nothing where the table declines, or says

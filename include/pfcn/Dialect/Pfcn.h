@@ -50,6 +50,10 @@ inline constexpr llvm::StringLiteral declinedAttrName = "pfcn.declined";
 /// On a call for all instances of a group: the name of the group.
 inline constexpr llvm::StringLiteral groupAttrName = "pfcn.group";
 
+/// On a foreign operator: [result, dimension, operand, its dimension] for sizes of results that are open and known
+/// to be an operand's.
+inline constexpr llvm::StringLiteral sizesAttrName = "pfcn.sizes";
+
 /// Whether other ops of this kind must not be passed by. (Draws of random numbers may: their order says nothing
 /// about their distribution.)
 bool keepsOrder(Operation *op);

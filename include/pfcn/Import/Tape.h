@@ -62,15 +62,26 @@ struct TapeArgument {
   std::vector<int> tensors;
 };
 
+/// A size of a result that is left open, and the size of a tensor argument that it was equal to in all recordings.
+struct SizeOrigin {
+  int result, dim;
+  int operand, operandDim; // `operand` counts the tensors of all arguments
+
+  bool operator==(const SizeOrigin &) const = default;
+};
+
 struct TapeCall {
   const c10::FunctionSchema *schema;
   std::vector<TapeArgument> arguments; // one per argument of the schema
   std::vector<int> results;            // flattened, undefined tensors left out
   Place place;
   bool isRandom = false; // two equal calls draw different numbers
+  std::vector<SizeOrigin> sizes = {};
 
   /// "aten::add.Tensor"
   std::string getName() const;
+  /// The tensors of all arguments.
+  std::vector<int> getOperands() const;
 };
 
 struct Tape {
