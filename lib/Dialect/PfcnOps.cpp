@@ -439,7 +439,8 @@ static LogicalResult verifySizes(OpaqueOp op) {
     return success();
   auto list = dyn_cast<ArrayAttr>(given);
   auto isDimOf = [](ValueRange values, int64_t index, int64_t dim) {
-    return index >= 0 && index < static_cast<int64_t>(values.size()) && dim >= 0 && dim < ranked(values[index]).getRank();
+    return index >= 0 && index < static_cast<int64_t>(values.size()) && dim >= 0 &&
+           dim < ranked(values[index]).getRank();
   };
   for (Attribute entry : list ? list.getValue() : ArrayRef<Attribute>()) {
     auto size = dyn_cast<DenseI64ArrayAttr>(entry);
@@ -453,7 +454,8 @@ static LogicalResult verifySizes(OpaqueOp op) {
 static LogicalResult verifyBatched(OpaqueOp op) {
   ArrayRef<bool> batched = *op.getBatched();
   if (batched.size() != op.getInputs().size())
-    return op.emitOpError("says of ") << batched.size() << " operands if they are batched, and has " << op.getInputs().size();
+    return op.emitOpError("says of ") << batched.size() << " operands if they are batched, and has "
+                                      << op.getInputs().size();
   if (op.getNumResults() == 0)
     return op.emitOpError("is batched and has no result");
   std::optional<int64_t> count;

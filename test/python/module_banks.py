@@ -1,8 +1,8 @@
 """Banks of copies of torch's own modules, with torch's own samples, against eager.
 
-`torch.testing._internal.common_modules.module_db` lists nearly all of `torch.nn`, each with samples of its
-constructor's arguments and inputs. A bank has n copies with weights of their own, each on its own
-part of stacked inputs, and stacks their results.
+`torch.testing._internal.common_modules.module_db` lists nearly all of `torch.nn`, each with samples
+of its constructor's arguments and inputs. A bank has n copies with weights of their own, each on
+its own part of stacked inputs, and stacks their results.
 """
 
 from __future__ import annotations
@@ -73,9 +73,7 @@ class Sample:
         kwargs.update(_factory(cls, given))
         forward = self.sample.forward_input
         leaves, spec = pytree.tree_flatten((tuple(forward.args), dict(forward.kwargs)))
-        leaves = [
-            leaf.detach() if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves
-        ]
+        leaves = [leaf.detach() if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
         args, call_kwargs = pytree.tree_unflatten(leaves, spec)
         copies = []
         for i in range(count):
@@ -83,9 +81,9 @@ class Sample:
             module = cls(*copy.deepcopy(given.args), **copy.deepcopy(kwargs))
             module.train(self.training)
             with torch.no_grad():
-                if i == 0 or isinstance(module, nn.modules.lazy.LazyModuleMixin):
-                    module_copy = module if isinstance(module, nn.modules.lazy.LazyModuleMixin) else copy.deepcopy(module)
-                    module_copy(*args, **call_kwargs)  # may raise; makes lazy modules real
+                is_lazy = isinstance(module, nn.modules.lazy.LazyModuleMixin)
+                if i == 0 or is_lazy:  # may raise; makes lazy modules real
+                    (module if is_lazy else copy.deepcopy(module))(*args, **call_kwargs)
             copies.append(_unequal(module))
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
         torch.manual_seed(seed)
@@ -107,6 +105,9 @@ class Sample:
         for tensor in tensors:
             rows = [tensor]
             for _ in range(count - 1):
+                if tensor.dtype == torch.bool:  # a row that is masked entirely has no one meaning
+                    rows.append(tensor)
+                    continue
                 order = torch.randperm(tensor.numel())
                 rows.append(tensor.reshape(-1)[order].reshape(tensor.shape))
             varied.append(torch.stack(rows))
@@ -121,7 +122,7 @@ def _factory(cls: type, given: Any) -> dict[str, Any]:
 def _unequal(module: nn.Module) -> nn.Module:
     """Weights that start equal in all copies (ones, zeros) made unequal."""
     with torch.no_grad():
-        for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        for _, tensor in [*module.named_parameters(), *module.named_buffers()]:
             if tensor.is_floating_point() and tensor.numel():
                 noise = torch.rand_like(tensor) * 0.1
                 tensor.add_(noise)
@@ -145,42 +146,72 @@ def samples(info: ModuleInfo, dtype: torch.dtype = torch.float32) -> Iterator[Sa
 class Verdict:
     """What became of one sample."""
 
-    status: str  # "ok", "random", "eager", "invalid" (eager raises), "wrong", "raises"
+    status: str  # "ok", "eager", "invalid" (eager raises, too), "wrong", "raises"
     reason: str = ""
-    groups: int = 0
-    steps: tuple[tuple[str, str], ...] = ()
-    isFused: bool = False
+    report: Any = None
 
 
-def check(sample: Sample, count: int = INSTANCES) -> tuple[Verdict, Any]:
-    """Compares the bank with eager, twice, and its buffers as well."""
+def check(sample: Sample, count: int = INSTANCES) -> Verdict:
+    """Compares the bank with eager, twice, and its buffers as well.
+
+    Random modules are compared by their statistics.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             bank, inputs = sample.build(count)
         except Exception as error:
-            return Verdict("invalid", str(error)), None
+            return Verdict("invalid", str(error))
         with torch.no_grad():
             reference = copy.deepcopy(bank)
-            is_random = not _is_deterministic(bank, inputs)
+            differ = compare if _is_deterministic(bank, inputs) else compare_random
             try:
                 fast = pfcn.compile(copy.deepcopy(bank))
-                if is_random:
-                    problem = compare_random(reference, fast, inputs)
-                else:
-                    problem = compare(reference, fast, inputs)
+                problem = differ(reference, fast, inputs)
             except Exception as error:
-                return Verdict("raises", f"{type(error).__name__}: {error}"), None
-    report = fast.report
-    steps = tuple(report.steps)
-    verdict = Verdict("ok", report.eager or "", len(report.groups), steps)
+                return Verdict("raises", f"{type(error).__name__}: {error}")
     if problem:
-        verdict.status, verdict.reason = "wrong", problem
-    elif report.eager:
-        verdict.status = "eager"
-    elif report.missed:
-        verdict.reason = report.missed[0].reason
-    return verdict, fast
+        return Verdict("wrong", problem, fast.report)
+    return Verdict("eager" if fast.report.eager else "ok", fast.report.eager, fast.report)
+
+
+def describe(sample: Sample) -> str:
+    """How a bank of the module runs, in a few words.
+
+    "fused": one group has all that is computed, whose steps are no more for 12 copies than for 8.
+    """
+    verdict, more = check(sample), check(sample, 12)
+    if verdict.status in ("invalid", "wrong", "raises"):
+        return verdict.status
+    if verdict.status == "eager":
+        return "eager: " + _first_line(verdict.reason)
+    report = verdict.report
+    if len(report.steps) != len(more.report.steps) or len(report.groups) > 1:
+        reasons = [miss.reason for miss in report.missed]
+        return f"{len(report.groups)} groups" + (": " + _first_line(reasons[0]) if reasons else "")
+    loops = [g.declined for g in report.groups if "runs once per instance" in g.declined]
+    if not loops:
+        return "fused"
+    names = [part.split(" runs once")[0] for part in loops[0].split("; ") if "runs once" in part]
+    return "fused, in a loop: " + ", ".join(dict.fromkeys(names))
+
+
+def _first_line(reason: str) -> str:
+    text = reason.splitlines()[0].removeprefix("cannot capture the model: ")
+    return text.split(" in models.")[0].replace("|", "/")
+
+
+def row(info: ModuleInfo) -> str:
+    """The module's line in docs/Coverage.md, from the first sample of each mode that eager runs."""
+    cells = []
+    for training in (False, True):
+        cell = "eager raises"
+        for sample in samples(info):
+            if sample.training == training and (text := describe(sample)) != "invalid":
+                cell = text
+                break
+        cells.append(cell)
+    return f"| `{info.name}` | {cells[0]} | {cells[1]} |"
 
 
 def _is_deterministic(bank: Bank, inputs: tuple) -> bool:
@@ -230,7 +261,9 @@ def compare_random(reference: nn.Module, fast: nn.Module, inputs: tuple, draws: 
         spread = ((mine.var(0) + theirs.var(0)) / draws).sqrt()
         apart = (mine.mean(0) - theirs.mean(0)).abs()
         if not bool((apart <= 7 * spread + 1e-4).all()):
-            return f"result {number}: means differ by {(apart / (spread + 1e-4)).max():.1f} deviations"
+            return (
+                f"result {number}: means differ by {(apart / (spread + 1e-4)).max():.1f} deviations"
+            )
         ratio = (mine.std() + 1e-6) / (theirs.std() + 1e-6)
         if not 0.5 < ratio < 2:
             return f"result {number}: deviations differ by a factor of {ratio:.2f}"
@@ -254,4 +287,4 @@ def _difference(mine: Any, theirs: Any) -> str | None:
     return None
 
 
-__all__ = ["INSTANCES", "Bank", "Sample", "Verdict", "check", "module_db", "samples"]
+__all__ = ["INSTANCES", "Bank", "Sample", "Verdict", "check", "module_db", "row", "samples"]
