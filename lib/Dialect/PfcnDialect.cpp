@@ -19,6 +19,7 @@ using namespace mlir::pfcn;
 #include "pfcn/Dialect/PfcnEnums.cpp.inc"
 
 #include "pfcn/Dialect/BatchingOpInterface.cpp.inc"
+#include "pfcn/Dialect/DifferentiableOpInterface.cpp.inc"
 
 #define GET_ATTRDEF_CLASSES
 #include "pfcn/Dialect/PfcnAttrs.cpp.inc"

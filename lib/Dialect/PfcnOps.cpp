@@ -407,12 +407,15 @@ LogicalResult ParameterStackOp::verify() {
   return success();
 }
 
-LogicalResult EmptyOp::verify() {
-  int64_t dynamic = ranked(getResult()).getNumDynamicDims();
-  if (static_cast<int64_t>(getDynamicSizes().size()) != dynamic)
-    return emitOpError("takes one size per dynamic dimension, ") << dynamic << " here";
+template <typename Op> static LogicalResult verifyFresh(Op op) {
+  int64_t dynamic = ranked(op.getResult()).getNumDynamicDims();
+  if (static_cast<int64_t>(op.getDynamicSizes().size()) != dynamic)
+    return op.emitOpError("takes one size per dynamic dimension, ") << dynamic << " here";
   return success();
 }
+
+LogicalResult EmptyOp::verify() { return verifyFresh(*this); }
+LogicalResult ZerosOp::verify() { return verifyFresh(*this); }
 
 static LogicalResult verifyOpaqueArgument(OpaqueOp op, Attribute argument) {
   if (auto list = dyn_cast<ArrayAttr>(argument)) {

@@ -188,6 +188,7 @@ void Table::addPointwise() {
   unary<HardswishOp>(at::hardswish);
   unary<HardsigmoidOp>(at::hardsigmoid);
   unary<LogSigmoidOp>(at::log_sigmoid);
+  unary<DetachOp>(at::detach);
   binary<SubOp>([](const at::Tensor &a, const at::Tensor &b) { return at::sub(a, b); });
   binary<AddOp>([](const at::Tensor &a, const at::Tensor &b) { return at::add(a, b); });
   binary<MulOp>(at::mul);

@@ -1,6 +1,6 @@
 //===- Pfcn.h - the pfcn dialect --------------------------------------*- C++ -*-===//
 //
-// Ops, attributes and the batching interface of the dialect in which models are
+// Ops, attributes and the interfaces (batching, gradients) of the dialect in which models are
 // imported, grouped and batched.
 //
 //===----------------------------------------------------------------------------===//
@@ -58,12 +58,20 @@ inline constexpr llvm::StringLiteral sizesAttrName = "pfcn.sizes";
 /// about their distribution.)
 bool keepsOrder(Operation *op);
 
+/// On a group and on what it becomes: the number of its gradient among those of a plan.
+inline constexpr llvm::StringLiteral gradientAttrName = "pfcn.gradient";
+
+/// On a group: which inputs need a gradient, and why there is none.
+inline constexpr llvm::StringLiteral wantedAttrName = "pfcn.wanted";
+inline constexpr llvm::StringLiteral notDifferentiableAttrName = "pfcn.not_differentiable";
+
 } // namespace mlir::pfcn
 
 #include "pfcn/Dialect/PfcnDialect.h.inc"
 #include "pfcn/Dialect/PfcnEnums.h.inc"
 
 #include "pfcn/Dialect/BatchingOpInterface.h.inc"
+#include "pfcn/Dialect/DifferentiableOpInterface.h.inc"
 
 #define GET_ATTRDEF_CLASSES
 #include "pfcn/Dialect/PfcnAttrs.h.inc"

@@ -15,6 +15,7 @@ include "mlir/Interfaces/ControlFlowInterfaces.td"
 include "mlir/Interfaces/InferTypeOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 include "pfcn/Dialect/BatchingOpInterface.td"
+include "pfcn/Dialect/DifferentiableOpInterface.td"
 include "pfcn/Dialect/PfcnDialect.td"
 
 def Pfcn_Float : TensorOf<[AnyFloat]>;
@@ -24,9 +25,10 @@ def Pfcn_Bool : TensorOf<[I1]>;
 
 class Pfcn_Op<string mnemonic, list<Trait> traits = []> : Op<Pfcn_Dialect, mnemonic, traits>;
 
-// An op of the body of an instance: pure, and with a batching rule.
+// An op of the body of an instance: pure, with a batching rule and a gradient.
 class Pfcn_ComputeOp<string mnemonic, list<Trait> traits = []>
-    : Pfcn_Op<mnemonic, !listconcat([Pure, DeclareOpInterfaceMethods<Pfcn_BatchingOpInterface>], traits)>;
+    : Pfcn_Op<mnemonic, !listconcat([Pure, DeclareOpInterfaceMethods<Pfcn_BatchingOpInterface>,
+                                      DeclareOpInterfaceMethods<Pfcn_DifferentiableOpInterface>], traits)>;
 
 // The same, with a result type that follows from the operands and attributes.
 class Pfcn_InferredOp<string mnemonic, list<Trait> traits = []>
@@ -105,6 +107,8 @@ def Pfcn_CeilOp : Pfcn_UnaryOp<"ceil", "the ceiling">;
 def Pfcn_HardswishOp : Pfcn_UnaryOp<"hardswish", "x * clamp(x + 3, 0, 6) / 6">;
 def Pfcn_HardsigmoidOp : Pfcn_UnaryOp<"hardsigmoid", "clamp(x + 3, 0, 6) / 6">;
 def Pfcn_LogSigmoidOp : Pfcn_UnaryOp<"log_sigmoid", "log(sigmoid(x))">;
+
+def Pfcn_DetachOp : Pfcn_UnaryOp<"detach", "x itself, through which no gradient flows">;
 
 def Pfcn_LeakyReluOp : Pfcn_UnaryOp<"leaky_relu", "x where positive, else slope * x"> {
   let arguments = (ins Pfcn_Float:$input, F64Attr:$negative_slope);
@@ -407,12 +411,19 @@ def Pfcn_OperandAttr : AttrDef<Pfcn_Dialect, "Operand"> {
 // Groups
 //===---------------------------------------------------------------------------===//
 
-def Pfcn_EmptyOp : Pfcn_Op<"empty", [Pure]> {
-  let summary = "a fresh tensor that a group writes in full";
+class Pfcn_FreshOp<string mnemonic> : Pfcn_Op<mnemonic, [Pure]> {
   let arguments = (ins Variadic<Index>:$dynamic_sizes);
   let results = (outs Pfcn_Tensor:$result);
   let assemblyFormat = "(`(` $dynamic_sizes^ `)`)? attr-dict `:` type($result)";
   let hasVerifier = 1;
+}
+
+def Pfcn_EmptyOp : Pfcn_FreshOp<"empty"> {
+  let summary = "a fresh tensor that a group writes in full";
+}
+
+def Pfcn_ZerosOp : Pfcn_FreshOp<"zeros"> {
+  let summary = "a fresh tensor of zeros, of which a group writes a part";
 }
 
 def Pfcn_YieldOp : Pfcn_Op<"yield", [Pure, Terminator, ReturnLike, ParentOneOf<["InstancesOp", "KernelOp"]>]> {
@@ -491,13 +502,14 @@ def Pfcn_GatherInstancesOp : Pfcn_Op<"gather_instances", [Pure]> {
 def Pfcn_ScatterInstancesOp : Pfcn_Op<"scatter_instances", [Pure, AllTypesMatch<["init", "result"]>]> {
   let summary = "writes the stacked results of the instances where an access says: a copy";
   let description = [{
-    The counterpart of `pfcn.gather_instances`; the rest of `init` stays as it is.
+    The counterpart of `pfcn.gather_instances`; the rest of `init` stays as it is. With `accumulate` it adds, so that
+    instances may overlap.
 
     ```mlir
     %y = pfcn.scatter_instances %s into %d <slice dim 1 size 4 at [9, 0]> : tensor<2x1x4xf32> into tensor<1x20xf32>
     ```
   }];
-  let arguments = (ins Pfcn_Tensor:$input, Pfcn_Tensor:$init, Pfcn_AccessAttr:$access);
+  let arguments = (ins Pfcn_Tensor:$input, Pfcn_Tensor:$init, Pfcn_AccessAttr:$access, UnitAttr:$accumulate);
   let results = (outs Pfcn_Tensor:$result);
   let assemblyFormat = "$input `into` $init $access attr-dict `:` type($input) `into` type($init)";
   let hasVerifier = 1;

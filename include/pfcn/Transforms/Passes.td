@@ -83,4 +83,47 @@ def BatchInstancesPass : Pass<"pfcn-batch-instances", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::mlir::pfcn::PfcnDialect"];
 }
 
+def DifferentiatePass : Pass<"pfcn-differentiate", "::mlir::ModuleOp"> {
+  let summary = "Give each pfcn.instances a function that computes its gradients";
+  let description = [{
+    Reverse mode on the body: each op says itself what its vector-Jacobian product is
+    (`DifferentiableOpInterface`). The function `@<name>_backward` takes the inputs of the group and the gradients of its
+    results, and returns the gradients of its inputs: all of floating point, or those that the
+    attribute `pfcn.wanted` of the group lists, save those that no gradient flows to; its own attribute of that name says which. It is one `pfcn.instances` again, which computes what it needs of the forward
+    anew, so nothing is kept between the two. What an input's instances see of it is where its gradient is written; the gradients of an
+    input that they share are summed.
+
+    A group with an op that has no gradient is left without such a function, with a remark and the reason as its attribute
+    `pfcn.not_differentiable`.
+
+    ```mlir
+    %y = pfcn.instances "relu_x2" count 2 ins(%x : tensor<1x8xf32>) [#pfcn.access<slice dim 1 size 4 stride 4>]
+        outs(%init : tensor<1x8xf32>) [#pfcn.access<slice dim 1 size 4 stride 4>] {
+    ^bb0(%a: tensor<1x4xf32>):
+      %0 = pfcn.relu %a : tensor<1x4xf32>
+      pfcn.yield %0 : tensor<1x4xf32>
+    } -> tensor<1x8xf32>
+    ```
+    gets
+    ```mlir
+    func.func private @relu_x2_backward(%x: tensor<1x8xf32>, %g: tensor<1x8xf32>) -> tensor<1x8xf32>
+        attributes {pfcn.wanted = array<i64: 0>} {
+      %init = pfcn.empty : tensor<1x8xf32>
+      %gx = pfcn.instances "relu_x2_gradient" count 2 ins(%x, %g : tensor<1x8xf32>, tensor<1x8xf32>)
+          [#pfcn.access<slice dim 1 size 4 stride 4>, #pfcn.access<slice dim 1 size 4 stride 4>]
+          outs(%init : tensor<1x8xf32>) [#pfcn.access<slice dim 1 size 4 stride 4>] {
+      ^bb0(%a: tensor<1x4xf32>, %b: tensor<1x4xf32>):
+        %0 = pfcn.relu %a : tensor<1x4xf32>
+        %zero = pfcn.constant dense<0.0> : tensor<f32>
+        %1 = pfcn.compare le %0, %zero : tensor<1x4xf32>, tensor<f32> -> tensor<1x4xi1>
+        %2 = pfcn.where %1, %zero, %b : tensor<1x4xi1>, tensor<f32>, tensor<1x4xf32> -> tensor<1x4xf32>
+        pfcn.yield %2 : tensor<1x4xf32>
+      } -> tensor<1x8xf32>
+      return %gx : tensor<1x8xf32>
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::pfcn::PfcnDialect", "::mlir::tensor::TensorDialect"];
+}
+
 #endif // PFCN_TRANSFORMS_PASSES_TD

@@ -156,6 +156,7 @@ static Num buildFormula(Operation *op, ArrayRef<Num> x) {
       .Case([&](HardswishOp) { return x[0] * minimum(maximum(x[0] + 3.0, 0), 6) / 6.0; })
       .Case([&](HardsigmoidOp) { return minimum(maximum(x[0] + 3.0, 0), 6) / 6.0; })
       .Case([&](LogSigmoidOp) { return minimum(x[0], 0) - log1p(exp(-abs(x[0]))); })
+      .Case([&](DetachOp) { return x[0]; })
       .Case([&](LeakyReluOp op) {
         return select(greater(x[0], x[0].constant(0)), x[0], x[0] * op.getNegativeSlope().convertToDouble());
       })
@@ -182,13 +183,13 @@ static Num buildFormula(Operation *op, ArrayRef<Num> x) {
 
 /// Ops that are exact in any type, or that rounding in f32 does not change: they need no detour.
 static bool keepsNarrowFloats(Operation *op) {
-  return isa<NegOp, AbsOp, SignOp, ReluOp, FloorOp, CeilOp, ClampOp, CastOp, AddOp, SubOp, MulOp, DivOp, MaximumOp,
-             MinimumOp, CompareOp, WhereOp>(op);
+  return isa<DetachOp, NegOp, AbsOp, SignOp, ReluOp, FloorOp, CeilOp, ClampOp, CastOp, AddOp, SubOp, MulOp, DivOp,
+             MaximumOp, MinimumOp, CompareOp, WhereOp>(op);
 }
 
 /// Ops whose formula also holds for integers and bool.
 static bool takesIntegers(Operation *op) {
-  return isa<NegOp, AbsOp, SignOp, ReluOp, FloorOp, CeilOp, CastOp, AddOp, SubOp, MulOp, MaximumOp, MinimumOp,
+  return isa<DetachOp, NegOp, AbsOp, SignOp, ReluOp, FloorOp, CeilOp, CastOp, AddOp, SubOp, MulOp, MaximumOp, MinimumOp,
              CompareOp, WhereOp>(op);
 }
 
