@@ -15,8 +15,8 @@ using namespace mlir::pfcn;
 /// Tensors that pfcn itself allocates are contiguous; of what a caller brings, only that the
 /// innermost dimension is.
 static bool isContiguous(Value whole) {
-  return whole.getDefiningOp<ParameterStackOp>() || whole.getDefiningOp<EmptyOp>() || whole.getDefiningOp<LaunchOp>() ||
-         whole.getDefiningOp<KernelOp>();
+  return whole.getDefiningOp<ParameterStackOp>() || whole.getDefiningOp<EmptyOp>() || whole.getDefiningOp<ZerosOp>() ||
+         whole.getDefiningOp<LaunchOp>() || whole.getDefiningOp<KernelOp>();
 }
 
 static SmallVector<int64_t> getStrides(Value whole) {

@@ -24,6 +24,21 @@ void KernelEmitter::emitCopy(const Buffer &from, Value value, const Buffer &to) 
   });
 }
 
+void KernelEmitter::emitFill(Value value, Value element, const Buffer &buffer) {
+  builder.loops(getInnerShape(value),
+                [&](ArrayRef<OpFoldResult> inner) { builder.store(element, buffer, getIndices(value, inner)); });
+}
+
+void KernelEmitter::emitAdd(Value value, const Buffer &term, const Buffer &sum) {
+  Type element = cast<RankedTensorType>(value.getType()).getElementType();
+  builder.loops(getInnerShape(value), [&](ArrayRef<OpFoldResult> inner) {
+    SmallVector<OpFoldResult> indices = getIndices(value, inner);
+    Value total = arith::AddFOp::create(builder, builder.getLoc(), builder.load(sum, indices, element),
+                                        builder.load(term, indices, element));
+    builder.store(total, sum, indices);
+  });
+}
+
 /// The buffer of a value as fresh scratch, where it is not that already.
 Buffer KernelEmitter::makeContiguous(Value value) {
   const Buffer &buffer = buffers[value];
@@ -170,7 +185,7 @@ void KernelEmitter::emitGeneric(linalg::GenericOp root) {
   Value result = (epilogue.empty() ? root : epilogue.back())->getResult(0);
   if (auto it = directOutputs.find(result); it != directOutputs.end())
     buffers[result] = outputs[it->second];
-  else
+  else if (!accumulates(root)) // accumulators have been placed around their loop
     buffers[result] = allocate(result);
   emitted.insert(epilogue.begin(), epilogue.end());
   if (!failure.empty())
@@ -196,13 +211,6 @@ void KernelEmitter::emitGeneric(linalg::GenericOp root) {
       emitBlock(root, epilogue, indices, blocked, rest);
     }
   });
-}
-
-/// Whether a reduction adds what it computes to its accumulator, in floating point.
-static bool isFloatSum(linalg::GenericOp op) {
-  auto add = op.getBody()->getTerminator()->getOperand(0).getDefiningOp<arith::AddFOp>();
-  BlockArgument accumulator = op.getMatchingBlockArgument(op.getDpsInitOperand(0));
-  return add && accumulator.hasOneUse() && llvm::is_contained(add->getOperands(), accumulator);
 }
 
 /// How many iterations of a loop over `size` add up to one partial sum, where each adds `inner` terms.
@@ -269,15 +277,17 @@ void KernelEmitter::emitBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp
 
   SmallVector<unsigned> reductions;
   root.getReductionDims(reductions);
+  bool reduces = !reductions.empty();
+  llvm::erase_if(reductions, [&](unsigned loop) { return schedule.isOuter(dims.getClass(root, loop)); });
   SmallVector<Value> values;
-  if (!reductions.empty())
+  if (reduces)
     for (int64_t i = 0; i < block; ++i) {
-      Value start = loadOperand(init->get(), root.getMatchingIndexingMap(init), at(i));
+      Value start = loadOperand(accumulates(root) ? result : init->get(), root.getMatchingIndexingMap(init), at(i));
       if (!start)
         return;
       values.push_back(hasLanes(result) ? builder.broadcast(start) : start);
     }
-  if (reductions.empty())
+  if (!reduces)
     for (int64_t i = 0; i < block; ++i)
       values.push_back(emitPayload(root, at(i), {}, {}, {}));
   else

@@ -35,12 +35,20 @@ static bool mergesDims(Operation *op) {
   return false;
 }
 
+/// Only brings elements into another order, as a transpose does.
+static bool isCopy(Operation *op) {
+  auto generic = dyn_cast<linalg::GenericOp>(op);
+  return generic && generic.getNumDpsInputs() == 1 && generic.getNumReductionLoops() == 0 &&
+         generic.getBody()->getTerminator()->getOperand(0) == generic.getBody()->getArgument(0) &&
+         generic.getMatchingIndexingMap(generic.getDpsInputOperand(0)).isPermutation();
+}
+
 FrozenRewritePatternSet mlir::pfcn::getFuseElementwisePatterns(MLIRContext *context) {
   RewritePatternSet patterns(context);
   linalg::populateElementwiseOpsFusionPatterns(patterns, [](OpOperand *fused) {
     auto consumer = dyn_cast<linalg::GenericOp>(fused->getOwner());
     Operation *producer = fused->get().getDefiningOp();
-    return consumer && consumer.getNumReductionLoops() == 0 && producer && producer->hasOneUse();
+    return consumer && producer && producer->hasOneUse() && (consumer.getNumReductionLoops() == 0 || isCopy(producer));
   });
   // Merged dimensions are taken apart, so that each of them can be walked outside of the ops: the batch and the
   // sequence of a linear layer on [batch · sequence, width], say.

@@ -31,7 +31,8 @@ void KernelEmitter::setArguments(ArrayRef<Buffer> inputs, ArrayRef<Buffer> resul
     buffers[argument] = inputs[argument.getArgNumber()];
   for (auto [i, value] : llvm::enumerate(kernel.getYielded())) {
     bool once = llvm::count(kernel.getYielded(), value) == 1;
-    if (outputs[i].perLane && once && value.hasOneUse() && value.getDefiningOp<linalg::GenericOp>())
+    auto generic = value.getDefiningOp<linalg::GenericOp>();
+    if (outputs[i].perLane && once && value.hasOneUse() && generic && !accumulates(generic))
       directOutputs[value] = i;
   }
 }
@@ -108,6 +109,8 @@ int KernelEmitter::getLevel(Value value) {
     if (llvm::is_contained(schedule.outerClasses, dims.getClass(value, dim)))
       return 1;
   Operation *op = value.getDefiningOp();
+  if (auto generic = dyn_cast_or_null<linalg::GenericOp>(op); generic && accumulates(generic))
+    return 2;
   return op ? getLevel(op) : 0;
 }
 
@@ -115,6 +118,8 @@ int KernelEmitter::getLevel(Operation *op) {
   auto it = levels.find(op);
   if (it != levels.end())
     return it->second;
+  if (isa<tensor::DimOp>(op)) // sizes are known from the start
+    return levels[op] = 0;
   int level = 0;
   for (Value operand : op->getOperands())
     level = std::max(level, getLevel(operand));
@@ -281,15 +286,72 @@ void KernelEmitter::emitLevel(int level) {
     }
 }
 
+/// Yields of what is computed in the loops, or behind them.
+void KernelEmitter::emitYields(bool areInLoop) {
+  for (unsigned i = 0; i < outputs.size() && failure.empty(); ++i)
+    if (schedule.summedClass < 0 || areInLoop == (getLevel(kernel.getYielded()[i]) == 1))
+      emitYield(i);
+}
+
+/// The results of the ops that sum over the summed class.
+SmallVector<Value> KernelEmitter::getSums() {
+  SmallVector<Value> sums;
+  for (auto op : body.getOps<linalg::GenericOp>())
+    if (accumulates(op))
+      sums.push_back(op->getResult(0));
+  return sums;
+}
+
+/// Walks the summed class with accumulators around it. A sum of many terms is made of sums of fewer, as eager's is.
+void KernelEmitter::emitSummedLoop(OpFoldResult size, function_ref<void(OpFoldResult)> body) {
+  constexpr int64_t most = 64;
+  SmallVector<Value> sums = getSums();
+  auto clear = [&] {
+    for (Value sum : sums) {
+      Value init = sum.getDefiningOp<linalg::GenericOp>().getDpsInitOperand(0)->get();
+      emitFill(sum, buffers[init].splat, buffers[sum]);
+    }
+  };
+  for (Value sum : sums)
+    buffers[sum] = allocate(sum);
+  if (!failure.empty())
+    return;
+  clear();
+  if (std::optional<int64_t> known = getConstantIntValue(size); known && *known <= most)
+    return builder.loop(size, 1, body);
+  SmallVector<Buffer> totals;
+  for (Value sum : sums) {
+    totals.push_back(allocate(sum));
+    emitCopy(buffers[sum], sum, totals.back());
+  }
+  builder.loop(size, most, [&](OpFoldResult first) {
+    OpFoldResult rest = builder.add(size, builder.mul(first, builder.constant(-1)));
+    Value count = arith::MinSIOp::create(builder, builder.getLoc(), builder.toValue(rest),
+                                         builder.toValue(builder.constant(most)));
+    builder.loop(count, 1, [&](OpFoldResult index) { body(builder.add(first, index)); });
+    for (auto [sum, total] : llvm::zip_equal(sums, totals))
+      emitAdd(sum, buffers[sum], total);
+    clear();
+  });
+  for (auto [sum, total] : llvm::zip_equal(sums, totals))
+    buffers[sum] = total;
+}
+
 void KernelEmitter::emitOuterLoops(size_t depth) {
   if (depth == schedule.outerClasses.size()) {
     emitLevel(1);
-    for (unsigned i = 0; i < outputs.size() && failure.empty(); ++i)
-      emitYield(i);
+    emitYields(/*areInLoop=*/true);
     return;
   }
   int cls = schedule.outerClasses[depth];
   OpFoldResult size = outerSizes.lookup(cls);
+  if (cls == schedule.summedClass) {
+    emitSummedLoop(size, [&](OpFoldResult index) {
+      outerIndices[cls] = index;
+      emitOuterLoops(depth + 1);
+    });
+    return;
+  }
   bool lanes = cls == schedule.laneClass;
   walkOuter(depth, size, lanes ? schedule.lanes : 1, [&](OpFoldResult index) {
     outerIndices[cls] = lanes ? placeLanes(index, size) : index;
@@ -305,6 +367,10 @@ void KernelEmitter::emitTile() {
   }
   emitLevel(0);
   emitOuterLoops(0);
+  if (schedule.summedClass < 0)
+    return;
+  emitLevel(2);
+  emitYields(/*areInLoop=*/false);
 }
 
 LogicalResult KernelEmitter::emit(std::string &reason) {

@@ -57,6 +57,8 @@ LaunchOp mlir::pfcn::replaceWithLaunch(KernelOp kernel, StringRef function, int6
                        kernel.getInputs(), kernel.getInits(), kernel.getInputAccesses(), kernel.getInitAccesses());
   if (!equalSizes.empty())
     launch->setAttr("pfcn.equal_sizes", equalSizes);
+  if (Attribute gradient = kernel->getAttr(gradientAttrName))
+    launch->setAttr(gradientAttrName, gradient);
   kernel->replaceAllUsesWith(launch);
   kernel.erase();
   return launch;

@@ -18,6 +18,7 @@ int ParallelDims::find(int id) const {
 int ParallelDims::create(int64_t size) {
   parents.push_back(parents.size());
   broken.push_back(false);
+  reduced.push_back(false);
   sizes.push_back(size);
   return parents.back();
 }
@@ -29,6 +30,7 @@ void ParallelDims::unite(int a, int b) {
     return;
   parents[b] = a;
   broken[a] = broken[a] || broken[b];
+  reduced[a] = reduced[a] || reduced[b];
   if (ShapedType::isDynamic(sizes[a]))
     sizes[a] = sizes[b];
 }
@@ -85,7 +87,7 @@ LogicalResult ParallelDims::visit(Operation *op, std::string &reason) {
     for (auto [size, iterator] : llvm::zip(generic.getStaticLoopRanges(), generic.getIteratorTypesArray())) {
       loopIds.push_back(create(size));
       if (iterator == utils::IteratorType::reduction)
-        markBroken(loopIds.back());
+        reduced[loopIds.back()] = true;
     }
     for (OpOperand &operand : generic->getOpOperands()) {
       if (!isa<RankedTensorType>(operand.get().getType()))

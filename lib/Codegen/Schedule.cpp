@@ -7,6 +7,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/Matchers.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -69,8 +70,90 @@ static SmallVector<int> collectOuterClasses(KernelOp kernel, const ParallelDims 
 }
 
 //===----------------------------------------------------------------------------===//
-// What a choice costs
+// What may be summed over outside of the ops
 //===----------------------------------------------------------------------------===//
+
+bool mlir::pfcn::isFloatSum(linalg::GenericOp op) {
+  auto add = op.getBody()->getTerminator()->getOperand(0).getDefiningOp<arith::AddFOp>();
+  BlockArgument accumulator = op.getMatchingBlockArgument(op.getDpsInitOperand(0));
+  return add && accumulator.hasOneUse() && llvm::is_contained(add->getOperands(), accumulator);
+}
+
+bool Schedule::accumulates(linalg::GenericOp op, const ParallelDims &dims) const {
+  SmallVector<unsigned> reductions;
+  op.getReductionDims(reductions);
+  return summedClass >= 0 &&
+         llvm::any_of(reductions, [&](unsigned loop) { return dims.getClass(op, loop) == summedClass; });
+}
+
+static bool startsWithZero(linalg::GenericOp op) {
+  auto fill = op.getDpsInitOperand(0)->get().getDefiningOp<linalg::FillOp>();
+  return fill && (matchPattern(fill.value(), m_AnyZeroFloat()) || matchPattern(fill.value(), m_PosZeroFloat()));
+}
+
+/// A class can be summed over outside of the ops if each reduction of it is a sum, and nothing that is made of a sum
+/// has the class again.
+static bool isSummable(KernelOp kernel, const ParallelDims &dims, const Schedule &schedule) {
+  int cls = schedule.summedClass;
+  llvm::DenseSet<Value> behind;
+  for (BlockArgument argument : kernel.getBodyBlock()->getArguments())
+    if (countDims(argument, dims, cls) > 1)
+      return false;
+  for (Operation &op : kernel.getBodyBlock()->without_terminator()) {
+    bool isBehind = llvm::any_of(op.getOperands(), [&](Value operand) { return behind.contains(operand); });
+    if (auto generic = dyn_cast<linalg::GenericOp>(op)) {
+      bool accumulates = schedule.accumulates(generic, dims);
+      if (accumulates && (isBehind || !isFloatSum(generic) || !startsWithZero(generic)))
+        return false;
+      isBehind |= accumulates;
+    }
+    for (Value result : op.getResults()) {
+      int64_t count = countDims(result, dims, cls);
+      if (count > 1 || (isBehind && count != 0))
+        return false;
+      if (isBehind)
+        behind.insert(result);
+    }
+  }
+  return true;
+}
+
+/// Whether each dimension of unknown size is walked outside of the ops, which have no loops over such.
+static bool walksDynamic(KernelOp kernel, const ParallelDims &dims, const Schedule &schedule) {
+  auto isFine = [&](Value value) {
+    auto type = dyn_cast<RankedTensorType>(value.getType());
+    return !type || llvm::all_of(llvm::seq<int64_t>(0, type.getRank()), [&](int64_t dim) {
+      return !type.isDynamicDim(dim) || schedule.isOuter(dims.getClass(value, dim));
+    });
+  };
+  Block &body = *kernel.getBodyBlock();
+  return llvm::all_of(body.getArguments(), isFine) &&
+         llvm::all_of(body, [&](Operation &op) { return llvm::all_of(op.getResults(), isFine); });
+}
+
+/// The schedules that sum over a class around the ops, with instances across the lanes.
+static SmallVector<Schedule> collectSummed(KernelOp kernel, const ParallelDims &dims, const Schedule &base) {
+  SmallVector<Schedule> schedules;
+  llvm::SmallDenseSet<int> seen;
+  for (BlockArgument argument : kernel.getBodyBlock()->getArguments())
+    for (int64_t dim = 0; dim < cast<RankedTensorType>(argument.getType()).getRank(); ++dim) {
+      int cls = dims.getClass(argument, dim);
+      if (cls == base.instanceClass || dims.getSize(cls) == 1 || !dims.isReducedOnly(cls) ||
+          isFeature(kernel, dims, cls) || !seen.insert(cls).second)
+        continue;
+      Schedule schedule = base;
+      schedule.outerClasses = {cls};
+      schedule.laneClass = base.instanceClass;
+      schedule.summedClass = cls;
+      if (isSummable(kernel, dims, schedule))
+        schedules.push_back(schedule);
+    }
+  return schedules;
+}
+
+//===----------------------------------------------------------------------------===//
+// What a choice costs
+//====----------------------------------------------------------------------------===//
 
 namespace {
 // In vector operations. A transpose takes a load, a store and two to four shuffles per vector; a gather
@@ -205,7 +288,10 @@ private:
       else
         each += isa<arith::DivFOp, math::SqrtOp>(inner) ? divisionCost : 0.5;
     }
-    (hasOuter(op->getResult(0)) ? perPoint : perTile) += points * std::max(each, 0.5);
+    bool accumulates = schedule.accumulates(op, dims);
+    if (accumulates)
+      each += 1.0; // to and from memory
+    (accumulates || hasOuter(op->getResult(0)) ? perPoint : perTile) += points * std::max(each, 0.5);
     addScratch(op->getResult(0));
   }
 
@@ -254,16 +340,18 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
     return failure();
   Schedule base = *common;
   int64_t width = options.lanes ? options.lanes : std::max<int64_t>(1, options.vectorBytes / computeBytes(kernel));
-  SmallVector<int> candidates = {base.instanceClass};
-  llvm::append_range(candidates, base.outerClasses);
+  SmallVector<Schedule> candidates;
+  for (int cls : llvm::concat<const int>(ArrayRef<int>(base.instanceClass), base.outerClasses)) {
+    candidates.push_back(base);
+    candidates.back().laneClass = cls;
+  }
   std::optional<Schedule> best;
   int64_t least = std::numeric_limits<int64_t>::max();
-  for (int cls : candidates) {
-    Schedule schedule = base;
-    schedule.laneClass = cls;
+  auto consider = [&](Schedule schedule) {
+    int cls = schedule.laneClass;
     int64_t size = cls == base.instanceClass ? kernel.getCount() : dims.getSize(cls);
     if (size == 0)
-      continue;
+      return;
     // The last vector overlaps its neighbour, so one must fit; a dynamic dimension has a scalar variant.
     schedule.lanes = ShapedType::isDynamic(size) ? width : std::min<int64_t>(width, llvm::bit_floor<uint64_t>(size));
     CostModel model(kernel, dims, options, schedule);
@@ -271,6 +359,18 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
     least = std::min(least, model.getScratchBytes());
     if (model.getScratchBytes() <= options.maxScratch && (!best || schedule.cost < best->cost))
       best = schedule;
+  };
+  if (walksDynamic(kernel, dims, base))
+    llvm::for_each(candidates, consider);
+  // Sums that are kept in memory are the last resort: for a batch of unknown size, or one whose intermediates are too
+  // large to be there at once.
+  if (!best)
+    for (const Schedule &schedule : collectSummed(kernel, dims, base))
+      if (walksDynamic(kernel, dims, schedule))
+        consider(schedule);
+  if (!best && !walksDynamic(kernel, dims, base)) {
+    reason = "a dynamic dimension is not shared by the whole body";
+    return failure();
   }
   if (!best) {
     reason =

@@ -23,19 +23,22 @@ func.func @mixes(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
 
 // -----
 
-// A batch that is reduced would need scratch of unknown size.
+// A batch that is read again once it has been reduced would need scratch of unknown size.
 
 // REMARK: Reason="a dynamic dimension is not shared by the whole body", kernel=batch_mean
 // CHECK: pfcn.kernel "batch_mean"
-func.func @reduces_batch(%x: tensor<4x?xf32>) -> tensor<4xf32> {
-  %init = pfcn.empty : tensor<4xf32>
+func.func @reduces_batch(%x: tensor<4x?xf32>) -> tensor<4x?xf32> {
+  %c1 = arith.constant 1 : index
+  %batch = tensor.dim %x, %c1 : tensor<4x?xf32>
+  %init = pfcn.empty(%batch) : tensor<4x?xf32>
   %y = pfcn.kernel "batch_mean" count 4 ins(%x : tensor<4x?xf32>) [#pfcn.access<select dim 0>]
-    outs(%init : tensor<4xf32>) [#pfcn.access<select dim 0>] {
+    outs(%init : tensor<4x?xf32>) [#pfcn.access<select dim 0>] {
   ^bb0(%a: tensor<4x?xf32>):
-    %0 = pfcn.sum %a dims [1] : tensor<4x?xf32> -> tensor<4xf32>
-    pfcn.yield %0 : tensor<4xf32>
-  } -> tensor<4xf32>
-  return %y : tensor<4xf32>
+    %0 = pfcn.sum %a dims [1] {keepdim = true} : tensor<4x?xf32> -> tensor<4x1xf32>
+    %1 = pfcn.sub %a, %0 : tensor<4x?xf32>, tensor<4x1xf32> -> tensor<4x?xf32>
+    pfcn.yield %1 : tensor<4x?xf32>
+  } -> tensor<4x?xf32>
+  return %y : tensor<4x?xf32>
 }
 
 // -----

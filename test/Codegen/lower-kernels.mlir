@@ -98,3 +98,30 @@ func.func @dynamic(%x: tensor<?x32xf32>) -> tensor<?x32xf32> {
   } -> tensor<?x32xf32>
   return %y : tensor<?x32xf32>
 }
+
+// -----
+
+// A sum over the batch keeps accumulators around the loop over it, the partial sums of 64 terms and those of these,
+// and what is made of the sum comes behind the loop.
+
+// CHECK-LABEL: func.func @batch_sum(
+// CHECK:         %[[SUM:.*]] = memref.alloca() {{.*}} : memref<4xf32>
+// CHECK:         %[[TOTAL:.*]] = memref.alloca() {{.*}} : memref<4xf32>
+// CHECK:         %[[BATCH:.*]] = memref.dim
+// CHECK:         scf.for
+// CHECK:           scf.for %[[FIRST:.*]] = %{{.*}} to %[[BATCH]] step %c64
+// CHECK:             scf.for
+// CHECK:               arith.addf {{.*}} fastmath<reassoc,contract> : vector<4xf32>
+// CHECK:             arith.addf {{.*}} : vector<4xf32>
+// CHECK:           arith.maximumf
+func.func @sums_batch(%x: tensor<4x?xf32>) -> tensor<4xf32> {
+  %init = pfcn.empty : tensor<4xf32>
+  %y = pfcn.kernel "batch_sum" count 4 ins(%x : tensor<4x?xf32>) [#pfcn.access<select dim 0>]
+    outs(%init : tensor<4xf32>) [#pfcn.access<select dim 0>] {
+  ^bb0(%a: tensor<4x?xf32>):
+    %0 = pfcn.sum %a dims [1] : tensor<4x?xf32> -> tensor<4xf32>
+    %1 = pfcn.relu %0 : tensor<4xf32>
+    pfcn.yield %1 : tensor<4xf32>
+  } -> tensor<4xf32>
+  return %y : tensor<4xf32>
+}

@@ -69,7 +69,8 @@ protected:
   // What lies where.
   bool isLane(Value value, int64_t dim) { return dims.getClass(value, dim) == schedule.laneClass; }
   bool hasLanes(Value value);
-  /// 0 for what only depends on the tile, 1 for what also depends on the loops inside it.
+  /// 0 for what only depends on the tile, 1 for what also depends on the loops inside it, 2 for what is summed over
+  /// these.
   int getLevel(Value value);
   int getLevel(Operation *op);
   SmallVector<int64_t> getInnerShape(Value value);
@@ -84,7 +85,11 @@ protected:
 
   // The loops.
   void emitOuterLoops(size_t depth);
+  void emitSummedLoop(OpFoldResult size, function_ref<void(OpFoldResult)> body);
   void emitLevel(int level);
+  void emitYields(bool areInLoop);
+  bool accumulates(linalg::GenericOp op) { return schedule.accumulates(op, dims); }
+  SmallVector<Value> getSums();
 
   // The ops.
   void emitArgument(BlockArgument argument);
@@ -103,6 +108,8 @@ protected:
   Value loadOperand(Value value, AffineMap map, ArrayRef<OpFoldResult> indices);
   void emitView(Operation *op);
   void emitConstant(arith::ConstantOp op);
+  void emitFill(Value value, Value element, const Buffer &buffer);
+  void emitAdd(Value value, const Buffer &term, const Buffer &sum);
   void emitCopy(const Buffer &from, Value value, const Buffer &to);
   Buffer makeContiguous(Value value);
   void emitYield(unsigned result);

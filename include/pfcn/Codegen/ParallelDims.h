@@ -2,7 +2,8 @@
 //
 // Dimensions of the values and loops of a region of linalg ops fall into classes: two are in
 // one class where an op walks them with the same loop. A class that no op reduces, slices or
-// merges is parallel through the whole region; the code generator can tile it outermost.
+// merges is parallel through the whole region; the code generator can tile it outermost. So it can one that ops only
+// reduce, if it keeps the accumulators.
 //
 //===----------------------------------------------------------------------------===//
 
@@ -24,7 +25,9 @@ public:
   int getClass(linalg::GenericOp op, unsigned loop) const { return find(loops.lookup(op)[loop]); }
 
   /// Whether nothing in the region depends on two elements of the class at once.
-  bool isParallel(int cls) const { return !broken[find(cls)]; }
+  bool isParallel(int cls) const { return !broken[find(cls)] && !reduced[find(cls)]; }
+  /// Whether nothing but reductions do.
+  bool isReducedOnly(int cls) const { return !broken[find(cls)] && reduced[find(cls)]; }
   /// The common size, or kDynamic.
   int64_t getSize(int cls) const { return sizes[find(cls)]; }
 
@@ -40,7 +43,7 @@ private:
                    ArrayRef<OpFoldResult> strides, const llvm::SmallBitVector &dropped);
 
   mutable SmallVector<int> parents;
-  SmallVector<bool> broken;
+  SmallVector<bool> broken, reduced;
   SmallVector<int64_t> sizes;
   DenseMap<Value, SmallVector<int>> valueDims;
   DenseMap<Operation *, SmallVector<int>> loops;

@@ -9,7 +9,7 @@ def FuseElementwise : Pass<"pfcn-fuse-elementwise", "::mlir::ModuleOp"> {
   let summary = "fuse elementwise linalg ops of kernels into their elementwise consumers";
   let description = [{
     Upstream's fusion with one restriction: a producer is not fused into a reduction, which would
-    compute it once per element reduced. What remains between two contractions is at
+    compute it once per element reduced, unless it is only a transpose. What remains between two contractions is at
     most one `linalg.generic`.
   }];
   let dependentDialects = ["::mlir::linalg::LinalgDialect", "::mlir::affine::AffineDialect"];

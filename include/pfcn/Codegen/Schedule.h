@@ -36,10 +36,15 @@ struct Schedule {
   /// The class that lies across the lanes, one of the above, and how many lanes.
   int laneClass;
   int64_t lanes;
+  /// The one outer class over which ops sum, or -1: their accumulators live around its loop, and what is made of the
+  /// sums is computed behind it. The batch of a backward is such a class.
+  int summedClass = -1;
   /// Vector operations, estimated.
   double cost = 0;
 
   bool isOuter(int cls) const { return cls == instanceClass || llvm::is_contained(outerClasses, cls); }
+  /// Whether an op adds to accumulators that live around the loop of the summed class.
+  bool accumulates(linalg::GenericOp op, const ParallelDims &dims) const;
   bool lanesAreInstances() const { return laneClass == instanceClass; }
   /// Tiles of the instance dimension; the last overlaps its neighbour where `count` is no multiple.
   int64_t getTiles(int64_t count) const { return lanesAreInstances() ? llvm::divideCeil(count, lanes) : count; }
@@ -50,6 +55,9 @@ struct Schedule {
   /// The same for a GPU: schedules to try, the best first; the first whose tile fits shared memory is taken.
   static std::vector<Schedule> chooseForGpu(KernelOp kernel, const ParallelDims &dims, std::string &reason);
 };
+
+/// Whether a reduction adds what it computes to its accumulator, in floating point.
+bool isFloatSum(linalg::GenericOp op);
 
 /// Whether an input of a kernel is a stack of parameters that a caller can hold packed in tiles of
 /// lanes: `[tile, element, lane]`.
