@@ -328,6 +328,13 @@ template <typename Op> static bool addCombined(CallImporter &call) {
 /// Operators that give back what they are given.
 static bool identity(CallImporter &call) { return call.tensor(0) && call.finish(call.tensor(0)); }
 
+/// Only autograd sees the difference.
+static bool detach(CallImporter &call) {
+  if (!call.isFollowed() || !at::isFloatingType(call.resultDtype()))
+    return identity(call);
+  return call.tensor(0) && call.finishWith<DetachOp>(call.tensor(0));
+}
+
 /// Conversions of the element type; identity where there is none.
 static bool convert(CallImporter &call) {
   bool isKnown = isNumber(call.meta(0).dtype) || call.meta(0).dtype == at::kBool;
@@ -727,8 +734,9 @@ static llvm::StringMap<CallBuilder> makeTable() {
   add({"ge.Tensor", "ge.Scalar", "greater_equal.Tensor", "greater_equal.Scalar"}, compare<Predicate::ge>);
   add({"where.self", "where.ScalarSelf", "where.ScalarOther", "where.Scalar"}, where);
   add({"masked_fill.Scalar"}, maskedFill);
-  add({"positive", "alias", "detach", "clone", "contiguous", "dropout", "feature_dropout", "alpha_dropout",
-       "lift_fresh", "lift_fresh_copy", "lift", "alias_copy", "detach_copy", "resolve_conj", "resolve_neg"},
+  add({"detach", "detach_copy"}, detach);
+  add({"positive", "alias", "clone", "contiguous", "dropout", "feature_dropout", "alpha_dropout", "lift_fresh",
+       "lift_fresh_copy", "lift", "alias_copy", "resolve_conj", "resolve_neg"},
       identity);
   add({"to.dtype", "to.device", "to.other", "to.dtype_layout", "to.prim_Device", "to.prim_dtype", "to.prim_other",
        "type_as", "_to_copy", "_cast_Float", "_cast_Double", "_cast_Half", "_cast_Long", "_cast_Int"},

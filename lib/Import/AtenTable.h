@@ -35,6 +35,8 @@ public:
   /// What the builder leaves: one value per result of the call.
   llvm::SmallVector<mlir::Value> results;
 
+  /// Whether autograd will follow the model.
+  bool isFollowed() const { return tape.isFollowed; }
   size_t size() const { return call.arguments.size(); }
   const c10::IValue &constant(size_t i) const { return call.arguments[i].constant; }
   bool isNone(size_t i) const { return call.arguments[i].kind == TapeArgument::Kind::Constant && constant(i).isNone(); }

@@ -11,6 +11,7 @@
 #include "Views.h"
 
 #include <ATen/autocast_mode.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/detach.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <c10/util/ScopeExit.h>
@@ -271,8 +272,11 @@ std::shared_ptr<Recorder::Alias> Recorder::lookUp(const at::Tensor &tensor) {
     for (const std::weak_ptr<Alias> &weak : it->second->members)
       if (auto member = weak.lock(); member && member->offset == tensor.storage_offset() &&
                                      member->meta.sizes == meta.sizes && member->meta.strides == meta.strides &&
-                                     member->meta.dtype == meta.dtype)
+                                     member->meta.dtype == meta.dtype) {
+        if (tape->isFollowed)
+          refuseAndThrow("reads a tensor through .data, which autograd does not follow", "use detach()");
         return member;
+      }
   refuseAndThrow("reads a tensor of shape " + printSizes(tensor.sizes()) +
                      " that is no input, parameter, buffer or result of the forward (a global or attribute)",
                  "pass it as an input, or register it with register_buffer");
@@ -328,6 +332,7 @@ void Recorder::start() {
   TORCH_CHECK(!activeRecorder, "this thread is recording a model already");
   activeRecorder = this;
   recording = true;
+  tape->isFollowed = c10::GradMode::is_enabled();
   c10::impl::tls_set_dispatch_key_included(kRecorderKey, true);
 }
 
@@ -568,6 +573,10 @@ std::optional<int> Recorder::recordOverwrite(const std::string &name, const Tape
 void Recorder::recordWrites(const Traits &traits, TapeCall call, at::ArrayRef<IValue> arguments) {
   const c10::FunctionSchema &schema = *traits.schema;
   const std::string &name = traits.name;
+  if (tape->isFollowed && !c10::GradMode::is_enabled())
+    refuseAndThrow(name + " writes to a tensor under torch.no_grad()", "compute a new tensor there");
+  if (name == "aten::detach_" && tape->isFollowed && arguments[0].toTensor().requires_grad())
+    refuseAndThrow("aten::detach_ cuts a tensor off from autograd", "use detach()");
   if (name == "aten::detach_") // the value stays, as at the end of torch.tensor([1., 2.])
     return;
   bool writesSelfOnly = name.ends_with("_") && !name.ends_with("__") && arguments[0].isTensor();
@@ -658,6 +667,18 @@ void Recorder::recordResults(const Traits &traits, TapeCall call, at::ArrayRef<I
       }
     }
   tape->calls.push_back(std::move(call));
+  if (tape->isFollowed && !c10::GradMode::is_enabled())
+    for (const std::shared_ptr<Alias> &alias : added)
+      cutOff(*alias);
+}
+
+/// What was computed under `torch.no_grad()`.
+void Recorder::cutOff(Alias &alias) {
+  if (!at::isFloatingType(alias.meta.dtype))
+    return;
+  static const c10::FunctionSchema &detach =
+      c10::Dispatcher::singleton().findSchemaOrThrow("aten::detach", "").schema();
+  alias.value = emit(detach, {{TapeArgument::Kind::Tensor, {}, {alias.value}}}, alias.meta);
 }
 
 //===----------------------------------------------------------------------------===//

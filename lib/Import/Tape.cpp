@@ -115,6 +115,7 @@ static bool equal(const IValue &a, const IValue &b) {
 
 std::string Tape::getKey() const {
   Digest digest;
+  digest.add(isFollowed && llvm::any_of(calls, [](const TapeCall &call) { return isDetach(call.schema->name()); }));
   for (const TapeValue &value : values) {
     digest.add(static_cast<int>(value.kind));
     digest.add(value.meta);

@@ -151,7 +151,8 @@ private:
 } // namespace
 
 Interpreter::Interpreter(const jit::Module &module, const TorchScriptLimits &limits)
-    : module(module), limits(limits), recorder({.locate = [this](Tape &) { return place; }, .isAbstract = true}) {
+    : module(module), limits(limits),
+      recorder({.locate = [this](Tape &) { return place; }, .isAbstract = true, .getAutogradFunction = {}}) {
   for (const auto &named : module.named_modules())
     paths.try_emplace(named.value._ivalue().get(), recorder.getTape().intern(named.name));
   for (const auto &named : module.named_parameters())

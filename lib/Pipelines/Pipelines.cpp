@@ -11,12 +11,16 @@
 
 using namespace mlir;
 
-void mlir::pfcn::buildFusePipeline(OpPassManager &pm, FusionReport *report) {
+void mlir::pfcn::buildDetectPipeline(OpPassManager &pm, FusionReport *report) {
   // Detection reads the model as it was imported: its hashes take time linear in the ops, which
   // canonicalizing 100,000 instances first would not.
   pm.addNestedPass<func::FuncOp>(createFormInstancesPass(report));
   // What no kernel can hold becomes one call of torch's for all instances.
   pm.addNestedPass<func::FuncOp>(createSplitInstancesPass());
+}
+
+void mlir::pfcn::buildFusePipeline(OpPassManager &pm, FusionReport *report) {
+  buildDetectPipeline(pm, report);
   // A group that cannot be batched stays `pfcn.instances`, with the reason as a remark.
   pm.addNestedPass<func::FuncOp>(createBatchInstancesPass());
 }

@@ -3,6 +3,7 @@
 #include "pfcn/Runtime/Binding.h"
 
 #include "pfcn/Runtime/Memory.h"
+#include "pfcn/Runtime/StackedLeaf.h"
 
 #include <ATen/core/grad_mode.h>
 
@@ -16,8 +17,21 @@ std::shared_ptr<Stack> Weights::getStack(std::vector<at::Tensor> members, std::v
   for (const std::shared_ptr<Stack> &stack : stacks)
     if (stack->isOf(members))
       return stack;
-  stacks.push_back(std::make_shared<Stack>(std::move(members), std::move(names)));
+  stacks.push_back(std::make_shared<Stack>(members, std::move(names)));
+  for (const std::shared_ptr<StackedLeaf> &leaf : leaves)
+    if (leaf->isOf(members))
+      stacks.back()->setLeaf(leaf);
   return stacks.back();
+}
+
+std::shared_ptr<StackedLeaf> Weights::addLeaf(size_t index, const at::Tensor &parameter) {
+  TORCH_CHECK_INDEX(index < stacks.size(), "pfcn: there is no stack ", index);
+  Stack &stack = *stacks[index];
+  if (!stack.getLeaf()) {
+    leaves.push_back(std::make_shared<StackedLeaf>(parameter, stack.getMembers()));
+    stack.setLeaf(leaves.back());
+  }
+  return stack.getLeaf();
 }
 
 bool Weights::isSettled() const {
@@ -102,14 +116,27 @@ bool BoundPlan::isCurrent() const {
   });
 }
 
-bool BoundPlan::requiresGrad(TensorRange inputs) const {
-  if (!at::GradMode::is_enabled())
-    return false;
-  auto isTracked = [](const Source &source) {
-    return source.stack ? source.stack->requiresGrad() : source.live.spec && lock(source.live.tensor).requires_grad();
-  };
-  return std::any_of(sources.begin(), sources.end(), isTracked) ||
-         std::any_of(inputs.begin(), inputs.end(), [](const at::Tensor &tensor) { return tensor.requires_grad(); });
+uint64_t BoundPlan::getGradPattern() const {
+  uint64_t pattern = 0;
+  for (const Source &source : sources) {
+    if (source.stack)
+      pattern = joinGradPatterns(pattern, source.stack->getGradPattern());
+    else if (source.live.spec)
+      pattern = joinGradPatterns(pattern, lock(source.live.tensor).requires_grad());
+  }
+  return pattern;
+}
+
+llvm::SmallVector<at::Tensor, 8>
+BoundPlan::getFollowed(llvm::SmallVectorImpl<std::shared_ptr<const Stack>> &stacks) const {
+  llvm::SmallVector<at::Tensor, 8> leaves;
+  for (const Source &source : sources) {
+    stacks.push_back(source.stack);
+    leaves.push_back(source.stack       ? source.stack->getFollowed()
+                     : source.live.spec ? lock(source.live.tensor)
+                                        : source.snapshot);
+  }
+  return leaves;
 }
 
 llvm::SmallVector<at::Tensor, 8> BoundPlan::getLeaves() const {

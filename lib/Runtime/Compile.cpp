@@ -6,10 +6,14 @@
 #include "pfcn/Dialect/Pfcn.h"
 #include "pfcn/JIT/JIT.h"
 #include "pfcn/Pipelines/Pipelines.h"
+#include "pfcn/Runtime/Autograd.h"
 #include "pfcn/Runtime/CudaLaunch.h"
 #include "pfcn/Transforms/Passes.h"
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Builders.h"
 #include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/IRMapping.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ADT/StringExtras.h"
@@ -82,6 +86,7 @@ private:
   }
 
   void detect();
+  void differentiate();
   void lower();
   void compileKernels();
   void makePlan();
@@ -91,6 +96,7 @@ private:
 
   const CompileOptions &options;
   mlir::OwningOpRef<mlir::ModuleOp> module;
+  std::vector<std::shared_ptr<const Gradient>> gradients;
   Messages messages;
   std::shared_ptr<CompiledKernels> kernels;
   std::shared_ptr<CudaTarget> cuda;
@@ -100,8 +106,13 @@ private:
 void Compiler::detect() {
   FusionReport report;
   mlir::PassManager manager(module->getContext());
-  buildFusePipeline(manager, &report);
+  buildDetectPipeline(manager, &report);
   runPasses(manager, "detection");
+  if (options.differentiate)
+    differentiate();
+  mlir::PassManager batching(module->getContext());
+  batching.addNestedPass<mlir::func::FuncOp>(createBatchInstancesPass());
+  runPasses(batching, "batching");
   for (FusionReport::Group &group : report.groups) {
     GroupInfo &info = result->groups.emplace_back();
     info.name = std::move(group.name);
@@ -114,6 +125,62 @@ void Compiler::detect() {
   for (FusionReport::Miss &miss : report.missed)
     result->missed.push_back(
         {std::move(miss.reason), std::move(miss.suggestion), std::move(miss.where), std::move(miss.other)});
+}
+
+/// A function of one group alone, which takes its inputs and destinations as its kernel will: what that does not
+/// read in place is stacked then.
+static std::string isolateGroup(InstancesOp op) {
+  mlir::OwningOpRef<mlir::ModuleOp> module = mlir::ModuleOp::create(op.getLoc());
+  mlir::OpBuilder builder(module->getBodyRegion());
+  llvm::SmallVector<mlir::Type> types;
+  llvm::SmallVector<mlir::Attribute> accesses[2];
+  auto addAll = [&](mlir::ValueRange wholes, mlir::ArrayAttr given, llvm::SmallVector<mlir::Attribute> &seen) {
+    for (auto [whole, attribute] : llvm::zip_equal(wholes, given)) {
+      auto access = mlir::cast<AccessAttr>(attribute);
+      auto type = mlir::cast<mlir::RankedTensorType>(whole.getType());
+      bool inPlace = access.isShared() || access.isAffine();
+      types.push_back(inPlace ? type : access.getBatchedType(type, op.getCount()));
+      seen.push_back(inPlace ? access : AccessAttr::getSelect(op.getContext(), 0));
+    }
+  };
+  addAll(op.getInputs(), op.getInputAccesses(), accesses[0]);
+  size_t inputCount = types.size();
+  addAll(op.getInits(), op.getInitAccesses(), accesses[1]);
+  llvm::ArrayRef<mlir::Type> results = llvm::ArrayRef<mlir::Type>(types).drop_front(inputCount);
+  auto function = mlir::func::FuncOp::create(builder, op.getLoc(), "forward", builder.getFunctionType(types, results));
+  builder.setInsertionPointToStart(function.addEntryBlock());
+  auto arguments = function.getArguments();
+  auto copy = InstancesOp::create(builder, op.getLoc(), results, op.getName(), op.getCount(),
+                                  mlir::ValueRange(arguments.take_front(inputCount)),
+                                  mlir::ValueRange(arguments.drop_front(inputCount)), builder.getArrayAttr(accesses[0]),
+                                  builder.getArrayAttr(accesses[1]));
+  mlir::IRMapping mapping;
+  op.getBody().cloneInto(&copy.getBody(), mapping);
+  mlir::func::ReturnOp::create(builder, op.getLoc(), copy.getResults());
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  module->print(stream);
+  return text;
+}
+
+/// Each group gets its gradient, or says why it has none.
+void Compiler::differentiate() {
+  llvm::SmallVector<InstancesOp> groups;
+  module->walk([&](InstancesOp op) { groups.push_back(op); });
+  for (InstancesOp op : groups) {
+    std::string text = isolateGroup(op);
+    auto alone = mlir::parseSourceString<mlir::ModuleOp>(text, module->getContext());
+    mlir::PassManager manager(module->getContext());
+    manager.addPass(createDifferentiatePass());
+    TORCH_CHECK(alone && llvm::succeeded(manager.run(*alone)), "pfcn: differentiation failed: ", messages.text);
+    alone->walk([&](InstancesOp group) {
+      if (auto reason = group->getAttrOfType<mlir::StringAttr>(notDifferentiableAttrName))
+        result->notDifferentiable = reason.str();
+    });
+    op->setAttr(gradientAttrName, mlir::IntegerAttr::get(mlir::IntegerType::get(module->getContext(), 64),
+                                                         static_cast<int64_t>(gradients.size())));
+    gradients.push_back(std::make_shared<Gradient>(std::move(text), options));
+  }
 }
 
 void Compiler::lower() {
@@ -197,13 +264,14 @@ void Compiler::makePlan() {
   KernelLookup lookup;
   if (kernels)
     lookup = [kernels = kernels](llvm::StringRef name) { return kernels->lookup(name); };
-  result->plan = Plan::create(*module, lookup, options.outputStrides, cuda);
+  result->plan = Plan::create(*module, lookup, options.outputStrides, cuda, gradients);
   for (const GroupCall &call : result->plan->getGroupCalls())
     for (GroupInfo &group : result->groups)
       if (group.name == call.group) {
         group.calls.push_back(call.callee);
         if (!call.loopReason.empty())
-          group.declined += (group.declined.empty() ? "" : "; ") + call.callee + " runs once per instance: " + call.loopReason;
+          group.declined +=
+              (group.declined.empty() ? "" : "; ") + call.callee + " runs once per instance: " + call.loopReason;
       }
 }
 

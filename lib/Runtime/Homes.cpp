@@ -8,6 +8,9 @@
 
 #include "pfcn/Runtime/Homes.h"
 
+#include "pfcn/Runtime/Autograd.h"
+#include "pfcn/Runtime/StackedLeaf.h"
+
 #include "llvm/ADT/SmallPtrSet.h"
 
 #include <ATen/Functions.h>
@@ -145,9 +148,36 @@ bool Stack::isOf(llvm::ArrayRef<at::Tensor> parameters) const {
                     });
 }
 
-bool Stack::requiresGrad() const {
-  return std::any_of(members.begin(), members.end(),
-                     [](const WeakTensor &member) { return member._unsafe_get_target()->requires_grad(); });
+uint64_t Stack::getGradPattern() const {
+  uint64_t pattern = 0;
+  for (const WeakTensor &member : members)
+    pattern = joinGradPatterns(pattern, member._unsafe_get_target()->requires_grad());
+  return pattern;
+}
+
+void Stack::setLeaf(std::shared_ptr<StackedLeaf> given) {
+  leaf = std::move(given);
+  if (home)
+    leaf->moveTo(stacked);
+}
+
+at::Tensor Stack::getFollowed() {
+  if (leaf) {
+    TORCH_CHECK(home, "pfcn: parameters that train stacked have to lie in one place: ", reason);
+    return leaf->getParameter();
+  }
+  at::Tensor values = get();
+  return getGradPattern() == 0 ? values : followStack(values, getLive());
+}
+
+uint64_t Stack::getVersion() const {
+  uint64_t sum = 0;
+  for (const WeakTensor &member : members) {
+    const at::TensorImpl *impl = member._unsafe_get_target();
+    if (const c10::VariableVersion &version = impl->version_counter(); version.enabled())
+      sum += version.current_version();
+  }
+  return sum;
 }
 
 Stack::~Stack() { setHome(nullptr, 0); }
@@ -215,6 +245,8 @@ void Stack::setHome(std::shared_ptr<HomeState> state, int64_t slot, Members live
   std::sort(watch.entries.begin(), watch.entries.end(),
             [](const Watch::Entry &a, const Watch::Entry &b) { return a.impl < b.impl; });
   released = home->released;
+  if (leaf)
+    leaf->moveTo(stacked);
 }
 
 /// Whether the members already lie one behind the other in a home: this one's own, another

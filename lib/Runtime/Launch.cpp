@@ -23,13 +23,17 @@ Access::Access(mlir::pfcn::AccessAttr attribute, int64_t count)
     : isShared(attribute.isShared()), isSelect(attribute.isSelect()), count(count), dim(attribute.getDim()),
       size(attribute.getSize()), stride(attribute.getStride()), offset(attribute.getOffset()),
       table(attribute.getTable()) {
-  if (isView())
-    return;
-  indices = at::empty({count * size}, at::kLong);
-  int64_t *next = indices.mutable_data_ptr<int64_t>();
+  if (!isView())
+    indices = makeIndices();
+}
+
+at::Tensor Access::makeIndices() const {
+  at::Tensor result = at::empty({count * size}, at::kLong);
+  int64_t *next = result.mutable_data_ptr<int64_t>();
   for (int64_t i = 0; i < count; ++i)
     for (int64_t j = 0; j < size; ++j)
       *next++ = getStart(i) + j;
+  return result;
 }
 
 at::Tensor Access::getInstance(const at::Tensor &whole, int64_t instance) const {
@@ -74,6 +78,12 @@ void Access::store(const at::Tensor &whole, const at::Tensor &all) const {
     whole.index_copy_(dim, indices, all.movedim(0, dim));
   else
     whole.index_copy_(dim, indices, all.movedim(0, dim).flatten(dim, dim + 1));
+}
+
+void Access::accumulate(const at::Tensor &whole, const at::Tensor &all) const {
+  at::Tensor parts = all.movedim(0, dim);
+  at::Tensor where = indices.defined() ? indices : makeIndices().to(whole.device());
+  whole.index_add_(dim, where, isSelect ? parts : parts.flatten(dim, dim + 1));
 }
 
 //===----------------------------------------------------------------------------===//

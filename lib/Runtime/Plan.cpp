@@ -8,6 +8,7 @@
 #include "pfcn/Runtime/Plan.h"
 
 #include "pfcn/Dialect/Pfcn.h"
+#include "pfcn/Runtime/Autograd.h"
 #include "pfcn/Runtime/CudaLaunch.h"
 #include "pfcn/Runtime/Launch.h"
 #include "pfcn/Runtime/Memory.h"
@@ -89,9 +90,11 @@ std::string TensorSpec::str() const { return std::string(c10::toString(dtype)) +
 /// Turns the ops of one block into steps.
 class PlanBuilder {
 public:
+  using Gradients = llvm::ArrayRef<std::shared_ptr<const Gradient>>;
+
   PlanBuilder(Program &program, Plan *plan, mlir::ModuleOp module, const KernelLookup &lookup,
-              const std::shared_ptr<const CudaTarget> &cuda)
-      : program(program), plan(plan), module(module), lookup(lookup), cuda(cuda) {
+              const std::shared_ptr<const CudaTarget> &cuda, Gradients gradients = {})
+      : program(program), plan(plan), module(module), lookup(lookup), cuda(cuda), gradients(gradients) {
     if (cuda && !cuda->copies)
       memory = Memory::ofDevice(cuda);
   }
@@ -132,7 +135,7 @@ private:
   void visitParameter(ParameterOp op);
   void visitStack(ParameterStackOp op);
   unsigned useInput(LaunchOp op, size_t i);
-  void visitEmpty(EmptyOp op);
+  template <typename Fresh> void visitFresh(Fresh op, bool isZero);
   void visitLaunch(LaunchOp op);
   template <typename AnyLaunch> void addLaunch(LaunchOp op, AnyLaunch launch);
   void visitCompute(mlir::Operation *op);
@@ -147,6 +150,7 @@ private:
   mlir::ModuleOp module;
   const KernelLookup &lookup;
   const std::shared_ptr<const CudaTarget> &cuda;
+  Gradients gradients;
   /// Of what torch's operators compute.
   Memory memory;
   llvm::DenseMap<mlir::Value, unsigned> slots;
@@ -245,7 +249,8 @@ void PlanBuilder::visit(mlir::Operation *op) {
         program.constants.push_back(
             {define(constant.getResult()), cuda && !copies() ? value.to(cuda->getTorchDevice()) : value});
       })
-      .Case([&](EmptyOp empty) { visitEmpty(empty); })
+      .Case([&](EmptyOp empty) { visitFresh(empty, /*isZero=*/false); })
+      .Case([&](ZerosOp zeros) { visitFresh(zeros, /*isZero=*/true); })
       .Case([&](LaunchOp launch) { visitLaunch(launch); })
       .Case([&](GatherInstancesOp gather) { visitGather(gather); })
       .Case([&](ScatterInstancesOp scatter) { visitScatter(scatter); })
@@ -344,18 +349,22 @@ unsigned PlanBuilder::useInput(LaunchOp op, size_t i) {
   return found->second;
 }
 
-void PlanBuilder::visitEmpty(EmptyOp op) {
+template <typename Fresh> void PlanBuilder::visitFresh(Fresh op, bool isZero) {
   auto allocate = [&](unsigned slot, const Memory &in) {
-    addStep(StepKind::Allocation, "empty",
-            [slot, in, spec = makeSpec(op.getType()), dynamic = useAll(op.getDynamicSizes())](Frame &frame) {
+    addStep(StepKind::Allocation, isZero ? "zeros" : "empty",
+            [slot, in, isZero, spec = makeSpec(op.getType()), dynamic = useAll(op.getDynamicSizes())](Frame &frame) {
               llvm::SmallVector<int64_t, 6> sizes(spec.sizes.begin(), spec.sizes.end());
               const unsigned *next = dynamic.data();
               for (int64_t &size : sizes)
                 if (size < 0)
                   size = frame.indices[*next++];
               frame.tensors[slot] = in.allocate({sizes.data(), sizes.size()}, spec.dtype);
+              if (isZero)
+                frame.tensors[slot].zero_();
             });
   };
+  if (isZero)
+    return allocate(define(op.getResult()), memory);
   // What it holds is not defined, so where there are two memories, each may have one.
   if (copies() && isReadByKernel(op.getResult()))
     allocate(defineByKernel(op.getResult()), Memory::ofDevice(cuda));
@@ -421,7 +430,7 @@ struct Destination {
 static Destination makeDestination(mlir::Value init, unsigned slot, Memory memory) {
   mlir::Operation *source = init.getDefiningOp();
   bool isEmpty = mlir::isa_and_nonnull<EmptyOp>(source);
-  bool isOwn = isEmpty || mlir::isa_and_nonnull<LaunchOp, KernelOp, InstancesOp, ScatterInstancesOp>(source);
+  bool isOwn = isEmpty || mlir::isa_and_nonnull<ZerosOp, LaunchOp, KernelOp, InstancesOp, ScatterInstancesOp>(source);
   return {slot, isOwn && init.hasOneUse(), isEmpty, std::move(memory)};
 }
 
@@ -445,13 +454,27 @@ template <typename AnyLaunch> void PlanBuilder::addLaunch(LaunchOp op, AnyLaunch
   std::vector<unsigned> results;
   for (mlir::Value result : op.getResults())
     results.push_back(defineByKernel(result));
+  std::shared_ptr<const Gradient> gradient;
+  if (auto index = op->getAttrOfType<mlir::IntegerAttr>(gradientAttrName))
+    gradient = gradients[index.getInt()];
   addStep(StepKind::Kernel, op.getKernel().str(),
-          [launch = std::move(launch), lookup = lookup, inputs, destinations, results](Frame &frame) {
+          [launch = std::move(launch), lookup = lookup, inputs, destinations, results, gradient](Frame &frame) {
             llvm::SmallVector<at::Tensor, 8> tensors;
             for (unsigned input : inputs)
               tensors.push_back(frame.tensors[input]);
             for (const Destination &destination : destinations)
               tensors.push_back(destination.get(frame));
+            if (frame.isFollowed) {
+              TORCH_CHECK(gradient, "pfcn: a kernel has no gradient");
+              llvm::SmallVector<std::shared_ptr<const Stack>, 8> stacks;
+              for (unsigned input : inputs)
+                stacks.push_back(frame.stacks.lookup(input));
+              std::vector<at::Tensor> followed =
+                  runFollowed(gradient, tensors, inputs.size(), stacks, [&](TensorRange plain) { launch.run(plain); });
+              for (size_t i = 0; i < results.size(); ++i)
+                frame.tensors[results[i]] = followed[i];
+              return;
+            }
             launch.run(tensors);
             for (size_t i = 0; i < results.size(); ++i)
               frame.tensors[results[i]] = tensors[inputs.size() + i];
@@ -470,9 +493,13 @@ void PlanBuilder::visitScatter(ScatterInstancesOp op) {
   Access access = makeAccess(op.getAccess(), mlir::cast<mlir::RankedTensorType>(op.getInput().getType()).getDimSize(0));
   Destination destination = makeDestination(op.getInit(), use(op.getInit()), memory);
   addStep(StepKind::Library, "scatter_instances",
-          [access, destination, input = use(op.getInput()), result = define(op.getResult())](Frame &frame) {
+          [access, destination, isSum = op.getAccumulate(), input = use(op.getInput()),
+           result = define(op.getResult())](Frame &frame) {
             at::Tensor whole = destination.get(frame);
-            access.store(whole, frame.tensors[input]);
+            if (isSum)
+              access.accumulate(whole, frame.tensors[input]);
+            else
+              access.store(whole, frame.tensors[input]);
             frame.tensors[result] = whole;
           });
 }
@@ -592,7 +619,8 @@ static std::vector<int64_t> getOrder(mlir::Type type, llvm::ArrayRef<int64_t> st
 
 std::shared_ptr<const Plan> Plan::create(mlir::ModuleOp module, KernelLookup lookup,
                                          llvm::ArrayRef<std::vector<int64_t>> outputStrides,
-                                         std::shared_ptr<const CudaTarget> cuda) {
+                                         std::shared_ptr<const CudaTarget> cuda,
+                                         llvm::ArrayRef<std::shared_ptr<const Gradient>> gradients) {
   auto forward = module.lookupSymbol<mlir::func::FuncOp>("forward");
   TORCH_CHECK(forward && !forward.isExternal(), "pfcn: the module has no function 'forward'");
   TORCH_CHECK(forward.getBody().hasOneBlock(), "pfcn: 'forward' has control flow, which no plan has");
@@ -601,7 +629,7 @@ std::shared_ptr<const Plan> Plan::create(mlir::ModuleOp module, KernelLookup loo
   plan->cuda = cuda;
   for (mlir::Type type : forward.getFunctionType().getInputs())
     plan->inputs.push_back(makeSpec(type));
-  PlanBuilder(plan->program, plan.get(), module, lookup, cuda).build(block);
+  PlanBuilder(plan->program, plan.get(), module, lookup, cuda, gradients).build(block);
   mlir::OperandRange returned = block.getTerminator()->getOperands();
   for (auto [i, value] : llvm::enumerate(returned)) {
     mlir::Operation *source = value.getDefiningOp();
@@ -644,14 +672,31 @@ static llvm::Error finish(const CudaTarget *cuda) {
   return cuda && cuda->copies ? cuda->device->synchronize() : llvm::Error::success();
 }
 
-std::vector<at::Tensor> Plan::runUnchecked(TensorRange given, TensorRange weights) const {
-  at::NoGradGuard noGrad;
-  at::AutoDispatchBelowADInplaceOrView below;
-  Frame frame(program);
+void Plan::fill(Frame &frame, TensorRange given, TensorRange weights) const {
   for (size_t i = 0; i < given.size(); ++i)
     frame.tensors[program.inputs[i]] = given[i];
   for (size_t i = 0; i < weights.size(); ++i)
     frame.tensors[leafSlots[i]] = weights[i];
+}
+
+std::vector<at::Tensor> Plan::runFollowed(TensorRange given, TensorRange weights,
+                                          llvm::ArrayRef<std::shared_ptr<const Stack>> stacks) const {
+  check(given, weights);
+  Frame frame(program);
+  frame.isFollowed = true;
+  fill(frame, given, weights);
+  for (size_t i = 0; i < stacks.size(); ++i)
+    if (stacks[i])
+      frame.stacks[leafSlots[i]] = stacks[i];
+  program.run(frame);
+  return collect(frame, given, weights);
+}
+
+std::vector<at::Tensor> Plan::runUnchecked(TensorRange given, TensorRange weights) const {
+  at::NoGradGuard noGrad;
+  at::AutoDispatchBelowADInplaceOrView below;
+  Frame frame(program);
+  fill(frame, given, weights);
   try {
     program.run(frame);
   } catch (...) {

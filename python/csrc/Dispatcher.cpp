@@ -44,12 +44,12 @@ bool isPlainTensor(PyObject *object) {
   return keys.has_backend(c10::BackendComponent::CPUBit) && (keys.raw_repr() & ~onCpu.raw_repr()) == 0;
 }
 
-static bool matchAll(const Dispatcher::Entry &entry, runtime::TensorRange inputs) {
+bool Dispatcher::matches(const Entry &entry, runtime::TensorRange inputs) const {
   if (entry.inputs.size() != inputs.size())
     return false;
   for (size_t i = 0; i < inputs.size(); ++i)
-    if (!entry.inputs[i].matches(inputs[i]) || inputs[i].strides() != at::IntArrayRef(entry.strides[i]) ||
-        inputs[i].device() != entry.device)
+    if ((entry.mode == 1 && entry.followed[i] != inputs[i].requires_grad()) || !entry.inputs[i].matches(inputs[i]) ||
+        inputs[i].strides() != at::IntArrayRef(entry.strides[i]) || inputs[i].device() != entry.device)
       return false;
   return true;
 }
@@ -57,7 +57,7 @@ static bool matchAll(const Dispatcher::Entry &entry, runtime::TensorRange inputs
 const Dispatcher::Entry *Dispatcher::find(runtime::TensorRange inputs) {
   int mode = getMode();
   for (size_t i = 0; i < entries.size(); ++i) {
-    if (entries[i].mode != mode || !matchAll(entries[i], inputs))
+    if (entries[i].mode != mode || !matches(entries[i], inputs))
       continue;
     if (i > 0)
       std::rotate(entries.begin(), entries.begin() + static_cast<ptrdiff_t>(i),
@@ -95,18 +95,23 @@ PyObject *Dispatcher::call(PyObject *const *args, Py_ssize_t count) {
     inputs.push_back(THPVariable_Unpack(args[i]));
   }
   const Entry *entry = find(inputs);
-  if (!entry || entry->plan->requiresGrad(inputs) || !entry->plan->isCurrent() || (guards && !guards->areUnchanged()))
+  if (!entry || !entry->plan->isCurrent() || (guards && !guards->areUnchanged()))
+    return nullptr;
+  if (entry->mode == 1 && entry->plan->getGradPattern() != entry->gradPattern)
     return nullptr;
   if (weights && !weights->isSettled() && !weights->settle())
     return nullptr;
-  llvm::SmallVector<at::Tensor, 8> leaves = entry->plan->getLeaves();
+  bool isFollowed = entry->isFollowed();
+  llvm::SmallVector<std::shared_ptr<const runtime::Stack>, 8> stacks;
+  llvm::SmallVector<at::Tensor, 8> leaves = isFollowed ? entry->plan->getFollowed(stacks) : entry->plan->getLeaves();
   std::shared_ptr<runtime::BoundPlan> plan = entry->plan; // another thread may replace the entries
   ResultKind kind = entry->kind;
   ++hits;
   std::vector<at::Tensor> results;
   {
     py::gil_scoped_release noGil;
-    results = plan->getPlan().runUnchecked(inputs, leaves);
+    results =
+        isFollowed ? plan->getPlan().runFollowed(inputs, leaves, stacks) : plan->getPlan().runUnchecked(inputs, leaves);
   }
   return wrap(std::move(results), kind);
 }

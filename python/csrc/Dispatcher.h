@@ -29,6 +29,11 @@ public:
     /// Grad and inference mode under which the plan was recorded.
     int mode;
     ResultKind kind;
+    /// In grad mode: which inputs and parameters autograd followed.
+    std::vector<bool> followed;
+    uint64_t gradPattern;
+
+    bool isFollowed() const { return gradPattern != 0 || llvm::is_contained(followed, true); }
   };
 
   /// The result of `model(*args)`, or null with no Python error set where Python has to decide.
@@ -48,6 +53,7 @@ public:
   int64_t hits = 0;
 
 private:
+  bool matches(const Entry &entry, runtime::TensorRange inputs) const;
   const Entry *find(runtime::TensorRange inputs);
 
   pybind11::object hookCount;

@@ -9,6 +9,7 @@
 #include "pfcn/Runtime/Compile.h"
 #include "pfcn/Runtime/CudaLaunch.h"
 #include "pfcn/Runtime/MachineProbe.h"
+#include "pfcn/Runtime/StackedLeaf.h"
 
 #include <torch/csrc/Exceptions.h>
 
@@ -48,7 +49,14 @@ static py::object makeCallable(const std::shared_ptr<Dispatcher> &dispatcher) {
   return py::reinterpret_steal<py::object>(PyCFunction_New(&method, capsule.ptr()));
 }
 
-static std::vector<at::Tensor> runBound(const BoundPlan &bound, const std::vector<at::Tensor> &inputs) {
+static std::vector<at::Tensor> runBound(const BoundPlan &bound, const std::vector<at::Tensor> &inputs,
+                                        bool isFollowed) {
+  if (isFollowed) {
+    llvm::SmallVector<std::shared_ptr<const Stack>, 8> stacks;
+    auto leaves = bound.getFollowed(stacks);
+    py::gil_scoped_release noGil;
+    return bound.getPlan().runFollowed(inputs, leaves, stacks);
+  }
   auto leaves = bound.getLeaves();
   py::gil_scoped_release noGil;
   return bound.getPlan().run(inputs, leaves);
@@ -87,15 +95,42 @@ static void bindPlan(py::module_ &module) {
              return std::make_shared<BoundPlan>(plan, tensors, weights, freeze);
            }),
            py::arg("plan"), py::arg("tensors"), py::arg("weights"), py::arg("freeze") = false)
+      .def_property_readonly("grad_pattern", &BoundPlan::getGradPattern,
+                             "A number for which of its parameters autograd follows; 0 for none.")
       .def("is_current", &BoundPlan::isCurrent, "Whether its single parameters still have their types.")
-      .def("requires_grad",
-           [](const BoundPlan &bound, const std::vector<at::Tensor> &inputs) { return bound.requiresGrad(inputs); })
-      .def("run", &runBound, "The results as a list of tensors.");
+      .def("run", &runBound, py::arg("inputs"), py::arg("followed") = false,
+           "The results as a list of tensors, followed by autograd or not.");
 }
 
 static void bindWeights(py::module_ &module) {
+  py::class_<StackedLeaf, std::shared_ptr<StackedLeaf>>(module, "StackedLeaf", "n parameters that train as one.")
+      .def_property_readonly("parameter", &StackedLeaf::getParameter)
+      .def("get_grad",
+           [](StackedLeaf &leaf) {
+             at::Tensor grad = leaf.getGrad();
+             return grad.defined() ? std::optional<at::Tensor>(grad) : std::nullopt;
+           })
+      .def("set_grad",
+           [](StackedLeaf &leaf, const std::optional<at::Tensor> &grad) { leaf.setGrad(grad.value_or(at::Tensor())); })
+      .def("after_accumulation", &StackedLeaf::afterAccumulation);
   py::class_<Weights, std::shared_ptr<Weights>>(module, "Weights", "The homes of a model's stacked parameters.")
       .def(py::init<>())
+      .def(
+          "home", [](const Weights &weights, size_t index) { return weights.getStacks().at(index)->get(); },
+          "The stacked tensor of a stack.")
+      .def("members",
+           [](const Weights &weights, size_t index) {
+             std::vector<at::Tensor> members;
+             for (const WeakTensor &member : weights.getStacks().at(index)->getMembers())
+               members.push_back(lock(member));
+             return members;
+           })
+      .def(
+          "leaf", [](const Weights &weights, size_t index) { return weights.getStacks().at(index)->getLeaf(); },
+          "The leaf that was made of a stack, or None.")
+      .def("add_leaf", &Weights::addLeaf, py::arg("index"), py::arg("parameter"),
+           "Makes a stack a leaf of autograd: `parameter` lies where the stack does.")
+      .def("take_leaves", &Weights::takeLeaves, "The leaves of what was known of the model before it changed.")
       .def("is_settled", &Weights::isSettled, "Whether every parameter is where it was put.")
       .def("settle", &Weights::settle, "Finds homes for parameters that moved; False where one changed its type.")
       .def_property_readonly(
@@ -130,7 +165,7 @@ static void bindCalls(py::module_ &module) {
       .def(
           "add",
           [](Dispatcher &self, std::shared_ptr<BoundPlan> plan, const std::vector<at::Tensor> &inputs, int mode,
-             ResultKind kind) {
+             ResultKind kind, std::vector<bool> followed, uint64_t gradPattern) {
             std::vector<TensorSpec> specs;
             std::vector<std::vector<int64_t>> strides;
             for (const at::Tensor &input : inputs) {
@@ -138,10 +173,11 @@ static void bindCalls(py::module_ &module) {
               strides.push_back(input.strides().vec());
             }
             c10::Device device = plan->getPlan().getDevice();
-            self.entries.insert(self.entries.begin(),
-                                {std::move(plan), std::move(specs), std::move(strides), device, mode, kind});
+            self.entries.insert(self.entries.begin(), {std::move(plan), std::move(specs), std::move(strides), device,
+                                                       mode, kind, std::move(followed), gradPattern});
           },
-          py::arg("plan"), py::arg("inputs"), py::arg("mode"), py::arg("kind"))
+          py::arg("plan"), py::arg("inputs"), py::arg("mode"), py::arg("kind"), py::arg("followed"),
+          py::arg("grad_pattern"))
       .def(
           "watch",
           [](Dispatcher &self, std::shared_ptr<Guards> guards, std::shared_ptr<Weights> weights,
@@ -164,8 +200,8 @@ static void bindCalls(py::module_ &module) {
 static py::dict describeGroup(const GroupInfo &group) {
   using namespace py::literals;
   return py::dict("name"_a = group.name, "instances"_a = group.instances, "ops"_a = group.ops,
-                  "operands"_a = group.operands, "kernels"_a = group.kernels, "calls"_a = group.calls, "reason"_a = group.reason,
-                  "declined"_a = group.declined, "where"_a = group.where);
+                  "operands"_a = group.operands, "kernels"_a = group.kernels, "calls"_a = group.calls,
+                  "reason"_a = group.reason, "declined"_a = group.declined, "where"_a = group.where);
 }
 
 static py::dict describeMiss(const Miss &miss) {
@@ -186,6 +222,7 @@ static void bindCompile(py::module_ &module) {
       .def_property_readonly("plan", [](const Compilation &self) { return std::const_pointer_cast<Plan>(self.plan); })
       .def_property_readonly("groups", [](const Compilation &self) { return describeAll(self.groups, &describeGroup); })
       .def_property_readonly("missed", [](const Compilation &self) { return describeAll(self.missed, &describeMiss); })
+      .def_readonly("not_differentiable", &Compilation::notDifferentiable, "Why autograd cannot follow it, or ''.")
       .def_readonly("seconds", &Compilation::seconds, "(phase, seconds) in order.")
       .def_readonly("fused_text", &Compilation::fusedText, "The module after detection.")
       .def_readonly("lowered_text", &Compilation::loweredText, "The module as it is executed.");
@@ -193,13 +230,14 @@ static void bindCompile(py::module_ &module) {
   module.def(
       "compile",
       [](const Model &model, bool freeze, bool useKernels, bool fuse, std::vector<std::vector<int64_t>> outputStrides,
-         std::optional<int> cudaDevice, bool cudaCopies) {
-        CompileOptions options{freeze, useKernels, fuse, cudaDevice, cudaCopies, std::move(outputStrides)};
+         std::optional<int> cudaDevice, bool cudaCopies, bool differentiate) {
+        CompileOptions options{
+            freeze, useKernels, fuse, cudaDevice, cudaCopies, differentiate, std::move(outputStrides)};
         return compile(model, options);
       },
       py::arg("model"), py::kw_only(), py::arg("freeze") = false, py::arg("use_kernels") = true, py::arg("fuse") = true,
       py::arg("output_strides") = std::vector<std::vector<int64_t>>(), py::arg("cuda_device") = py::none(),
-      py::arg("cuda_copies") = false);
+      py::arg("cuda_copies") = false, py::arg("differentiate") = false);
   module.def(
       "find_cuda_device",
       [](int ordinal) {

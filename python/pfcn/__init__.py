@@ -4,6 +4,7 @@ fast = pfcn.compile(model, (x,))   # an nn.Module that shares the model's parame
 print(fast.report)                 # what was fused, what was not, and why
 """
 
+from . import optim
 from .compile import Compiled, compile, explain
 from .errors import (
     CaptureError,
@@ -29,4 +30,5 @@ __all__ = [
     "Report",
     "compile",
     "explain",
+    "optim",
 ]

@@ -17,11 +17,12 @@ from . import _C
 from .engine import _HOOKS, Engine, Options
 from .errors import CaptureError, FusionError, InputError, InputTypeError
 from .exported import Exported
+from .members import Members
 from .report import Report
 
 # What belongs to the compiled module itself; everything else is the model's.
 _OWN = frozenset(
-    ["training", "_model", "_engine", "_dispatch"]
+    ["training", "_model", "_engine", "_dispatch", "_members"]
     + [name for name in vars(nn.Module()) if "hooks" in name or name == "_is_full_backward_hook"]
 )
 
@@ -47,11 +48,23 @@ class Compiled(nn.Module):
         hooks = [own[name] for name in _HOOKS]
         own["_engine"] = Engine(model, options, hooks)
         own["_dispatch"] = self._engine.dispatch
+        own["_members"] = Members(self._engine)
 
     @property
     def report(self) -> Report:
         """What was fused and what was not, for the plan that was compiled last."""
         return self._engine.report()
+
+    @property
+    def members(self) -> Any:
+        """The networks that were fused, one by one; the model's own attribute of that name, if it
+        has one."""
+        return self._members if not hasattr(self._model, "members") else self._model.members
+
+    def refresh(self) -> None:
+        """Forgets what was found out about the model. Nothing that torch knows of needs that: it is
+        for code that writes to modules behind torch's back."""
+        self._engine.refresh()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():  # torch.compile or torch.export sees the model itself
@@ -132,7 +145,8 @@ def compile(
     dry_run: return the report only, and leave the model as it is
     on_error: "raise", or "eager" to run in eager with a warning where compiling fails
 
-    Where autograd has to follow a call, it runs in eager.
+    Where autograd follows a call, gradients are computed by kernels too; to train quickly, see
+    `pfcn.optim`. With frozen weights and on GPUs such calls run in eager.
     """
     module = _as_module(model)
     if isinstance(module, Exported) and dynamic_shapes is not None:

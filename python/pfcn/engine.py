@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from . import _C, capture
-from .errors import CaptureError, CompileError, CudaError, FusionError
+from .errors import CaptureError, CompileError, CudaError, Error, FusionError
 from .plans import Options, Plans, prepared
 from .report import Report
 
@@ -34,6 +34,11 @@ class Call:
     constants: dict[str, torch.Tensor] = field(default_factory=dict)  # kept alive for the plan
     recording: capture.Capture | None = None
     kind: _C.ResultKind | None = None  # of a call that the dispatcher can answer
+    followed: tuple = ()  # in grad mode: which inputs autograd follows, and then which parameters
+
+    @property
+    def is_followed(self) -> bool:
+        return any(self.followed)
 
 
 @dataclass
@@ -61,6 +66,7 @@ class Engine:
         self.refusals = 0
         self.tracked_calls = 0
         self.has_hooks = False
+        self.stacked: list = []  # parameters that train as one; see optim.py
         self.is_disabled = os.environ.get("PFCN_DISABLE", "") not in ("", "0")
         if self.is_disabled:
             self.eager_reason = "PFCN_DISABLE is set"
@@ -77,7 +83,7 @@ class Engine:
             call = self._find_call(tensors, spec, args, kwargs)
         if call.bound is None:
             return self.model(*args, **kwargs)
-        return call.recording.out_spec.unflatten(call.bound.run(tensors))
+        return call.recording.out_spec.unflatten(call.bound.run(tensors, call.is_followed))
 
     def prepare(self, args: tuple, kwargs: dict) -> None:
         """Records and compiles for these arguments, whether or not autograd would follow them."""
@@ -109,12 +115,23 @@ class Engine:
             return None
         if not all(map(_C.is_plain_tensor, tensors)):
             return None
-        if torch.is_grad_enabled():
-            tracked = [*tensors, *self.model.parameters(), *self.model.buffers()]
-            if any(tensor.requires_grad for tensor in tracked):
-                self.tracked_calls += 1
-                return None
+        if self._is_untrainable(tensors) and any(self._find_followed(tensors)):
+            self.tracked_calls += 1
+            return None
         return tensors, spec
+
+    def _is_untrainable(self, tensors: list) -> bool:
+        """Whether eager has the calls that autograd follows: frozen weights, other devices."""
+        if self.options.freeze or not self.options.use_kernels or self.options.device is not None:
+            return True
+        return any(tensor.device.type != "cpu" for tensor in [*tensors, *self.model.parameters()])
+
+    def _find_followed(self, tensors: list) -> tuple:
+        """Which inputs and tensors of the model autograd follows; empty where it is off."""
+        if not torch.is_grad_enabled():
+            return ()
+        tracked = [*tensors, *(tensor for _, tensor in capture._named_tensors(self.model))]
+        return tuple(tensor.requires_grad for tensor in tracked)
 
     def _find_hooks(self) -> bool:
         """Whether a hook is registered on the model or a part of it, or on all modules."""
@@ -130,10 +147,12 @@ class Engine:
 
     def _find_call(self, tensors: list, spec: capture.TreeSpec, args: tuple, kwargs: dict) -> Call:
         self._drop_stale()
-        key = (spec.key(), tuple(map(_describe, tensors)), _C.get_mode())
+        followed = self._find_followed(tensors)
+        key = (spec.key(), tuple(map(_describe, tensors)), followed, _C.get_mode())
         call = self.state.calls.get(key)
         if call is None:
-            call = self._make_call(args, kwargs)
+            call = self._make_call(args, kwargs, any(followed))
+            call.followed = followed
             self.state.calls[key] = call
             if len(self.state.calls) > _MAX_CALLS:
                 self.state.calls.popitem(last=False)
@@ -150,8 +169,26 @@ class Engine:
         if is_same and all(c.bound is None or c.bound.is_current() for c in state.calls.values()):
             state.guards.rearm()
             return
-        self.state = State()
-        self.dispatcher.clear()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Makes all recordings void."""
+        with self.lock:
+            weights = self.state.weights
+            self.state = State()
+            self.state.weights.take_leaves(weights)
+            self.dispatcher.clear()
+
+    def _check_stacked(self) -> None:
+        """A parameter that took the place of a stacked one would not be trained."""
+        own = dict(self.model.named_parameters())
+        for leaf in self.stacked:
+            for name, member in zip(leaf.names, leaf._members(), strict=True):
+                if own.get(name) is not member:
+                    raise Error(
+                        f"parameter '{name}' was replaced after pfcn.optim.stack;"
+                        " compile the model anew, and stack it again"
+                    )
 
     def _publish(self) -> None:
         """Gives the dispatcher the calls that it can answer: tensors in, and a tensor or a flat
@@ -160,18 +197,24 @@ class Engine:
         if self.has_hooks or self.is_disabled:
             return
         for key, call in self.state.calls.items():
-            if call.kind is not None:
-                self.dispatcher.add(call.bound, call.recording.inputs, key[-1], call.kind)
+            if call.kind is None:
+                continue
+            inputs = call.recording.inputs
+            followed = list(call.followed[: len(inputs)]) or [False] * len(inputs)
+            pattern = call.bound.grad_pattern if call.is_followed else 0
+            self.dispatcher.add(call.bound, inputs, key[-1], call.kind, followed, pattern)
         weights = None if self.options.freeze else self.state.weights
         self.dispatcher.watch(self.state.guards, weights, self.hooks)
 
     # --- Recording and compiling -----------------------------------------------------------------
 
-    def _make_call(self, args: tuple, kwargs: dict) -> Call:
+    def _make_call(self, args: tuple, kwargs: dict, followed: bool) -> Call:
         if self.refusals >= _MAX_REFUSALS:
             return Call()
         if self.state.guards is None:
             self.state.guards = _guards(self.model, self.options.freeze)
+        if followed:
+            self._check_stacked()
         try:
             recording = self._record(args, kwargs)
         except CaptureError as error:
@@ -182,7 +225,10 @@ class Engine:
             return Call()
         try:
             own = self._own_tensors()
-            plan = self.plans.find(recording, own)
+            plan = self.plans.find(recording, own, followed)
+            if plan.compilation.not_differentiable:
+                self.eager_reason = f"autograd has to follow: {plan.compilation.not_differentiable}"
+                return Call()
             tensors = {**plan.constants, **own}
             bound = _C.BoundPlan(plan.compilation.plan, tensors, self.state.weights,
                                  self.options.freeze)  # fmt: skip

@@ -69,10 +69,10 @@ class Plans:
             return {"cuda_device": asked.index or 0, "cuda_copies": True}
         return {}
 
-    def find(self, recording: capture.Capture, own: Tensors) -> Plan:
+    def find(self, recording: capture.Capture, own: Tensors, followed: bool = False) -> Plan:
         """The plan of a recording: its own, one that covers it, or one that is made now. `own` are
-        the tensors of the model by name."""
-        target = self._find_target(recording, own)
+        the tensors of the model by name; `followed`: autograd will follow it."""
+        target = {**self._find_target(recording, own), "differentiate": followed}
         layout = (*map(_order, recording.out_strides), tuple(target.items()))
         plan = self.plans.get((recording.tape_key, layout))
         if plan is not None:

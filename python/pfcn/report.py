@@ -59,7 +59,7 @@ class Report:
     eager: why the model runs in eager, or ""
     copies: why parameters are copied for each call instead of living in one place, one line each
     plans: how many plans there are, one per recording that differs
-    tracked_calls: calls that ran in eager because autograd had to follow them
+    tracked_calls: calls that ran in eager because autograd had to follow them, and no plan can
     """
 
     groups: list[Group] = field(default_factory=list)

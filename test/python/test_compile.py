@@ -313,7 +313,7 @@ def test_grad_mode_without_parameters_that_need_it():
     assert fast(x.requires_grad_()).requires_grad
 
 
-def test_training_goes_through_autograd():
+def test_training():
     model = models.make(models.Slices(8))
     reference = copy.deepcopy(model)
     x = torch.randn(6, 40)
@@ -321,8 +321,7 @@ def test_training_goes_through_autograd():
     for module in (fast, reference):
         module.train()
         module(x).square().sum().backward()
-    assert fast.report.tracked_calls == 1
-    assert "no_grad" in str(fast.report)
+    assert fast.report.tracked_calls == 0
     for mine, theirs in zip(fast.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad)
 

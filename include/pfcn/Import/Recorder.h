@@ -89,6 +89,7 @@ private:
   int current(Alias &alias);
   void write(Alias &alias, int value);
   int scatter(Alias &alias, int value);
+  void cutOff(Alias &alias);
   void recordWrites(const Traits &traits, TapeCall call, at::ArrayRef<c10::IValue> arguments);
   std::optional<int> recordOverwrite(const std::string &name, const TapeCall &call,
                                      at::ArrayRef<c10::IValue> arguments);

@@ -91,6 +91,8 @@ struct Tape {
   /// Parameters and buffers by path, those that are read.
   std::map<std::string, at::Tensor> leaves;
   std::vector<std::string> strings;
+  /// Recorded while autograd was on: what it does not follow is cut off from it.
+  bool isFollowed = false;
 
   int intern(const std::string &text);
   std::string describe(const Place &place) const;
@@ -114,6 +116,9 @@ bool carriesLeadingSizes(at::IntArrayRef in, at::IntArrayRef out);
 
 /// Whether the dialect has tensors of this type.
 bool hasElementType(at::ScalarType dtype);
+
+/// Operators through which no gradient flows.
+inline bool isDetach(const std::string &name) { return name == "aten::detach" || name == "aten::detach_copy"; }
 
 /// Operators that make a tensor of given sizes.
 bool isFactory(const std::string &name);

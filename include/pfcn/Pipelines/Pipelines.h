@@ -25,6 +25,9 @@ struct CpuPipelineOptions : PassPipelineOptions<CpuPipelineOptions> {
                              llvm::cl::init(0.5)};
 };
 
+/// From an imported model to groups of instances; `report`, if given, is filled.
+void buildDetectPipeline(OpPassManager &pm, FusionReport *report = nullptr);
+
 /// From an imported model to batched kernels; `report`, if given, is filled.
 void buildFusePipeline(OpPassManager &pm, FusionReport *report = nullptr);
 

@@ -34,8 +34,14 @@ public:
 
   const std::vector<std::shared_ptr<Stack>> &getStacks() const { return stacks; }
 
+  /// Makes stack `index` a leaf of autograd; `parameter` lies where the stack does.
+  std::shared_ptr<StackedLeaf> addLeaf(size_t index, const at::Tensor &parameter);
+  /// The leaves of what was known of the model before it changed.
+  void takeLeaves(const Weights &earlier) { leaves = earlier.leaves; }
+
 private:
   std::vector<std::shared_ptr<Stack>> stacks;
+  std::vector<std::shared_ptr<StackedLeaf>> leaves;
 };
 
 /// It does not keep the weights alive; whoever runs the plan does.
@@ -47,10 +53,12 @@ public:
   const Plan &getPlan() const { return *plan; }
   /// Whether the parameters that are no part of a stack still have the types that the plan was made for.
   bool isCurrent() const;
-  /// Whether autograd would follow this plan, were it eager.
-  bool requiresGrad(TensorRange inputs) const;
+  /// A number for which of its parameters autograd follows; 0 for none.
+  uint64_t getGradPattern() const;
   /// The weights for one run; to be called where no other thread changes them.
   llvm::SmallVector<at::Tensor, 8> getLeaves() const;
+  /// The same for a run that autograd follows, and the parameters that lie in each, or null.
+  llvm::SmallVector<at::Tensor, 8> getFollowed(llvm::SmallVectorImpl<std::shared_ptr<const Stack>> &stacks) const;
 
 private:
   /// A tensor that the model keeps alive, and that `p.data = …` can change.

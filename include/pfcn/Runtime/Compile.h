@@ -24,6 +24,8 @@ struct CompileOptions {
   std::optional<int> cudaDevice;
   /// Tensors are on the CPU all the same, and copied.
   bool cudaCopies = false;
+  /// Autograd will follow: the gradients of groups are part of the plan.
+  bool differentiate = false;
   /// The strides of eager's results, where the model's own layout is to be kept.
   std::vector<std::vector<int64_t>> outputStrides;
 };
@@ -55,6 +57,8 @@ struct Compilation {
   std::shared_ptr<const Plan> plan;
   std::vector<GroupInfo> groups;
   std::vector<Miss> missed;
+  /// Why autograd cannot follow the plan; empty where it can, or was not asked to.
+  std::string notDifferentiable;
   /// (phase, seconds) in order.
   std::vector<std::pair<std::string, double>> seconds;
   /// The module after detection, and as it is executed.

@@ -22,6 +22,7 @@
 namespace pfcn::runtime {
 
 struct HomeState;
+class StackedLeaf;
 
 /// Keeps the address of a tensor from being used again, but not its values.
 using WeakTensor = c10::weak_intrusive_ptr<at::TensorImpl, at::UndefinedTensorImpl>;
@@ -68,10 +69,20 @@ public:
   /// Why there is no home; empty where there is one.
   const std::string &getReason() const { return reason; }
   size_t size() const { return members.size(); }
+  const std::vector<WeakTensor> &getMembers() const { return members; }
+  /// The stack as a leaf of autograd, of which the parameters then are parts.
+  void setLeaf(std::shared_ptr<StackedLeaf> leaf);
+  const std::shared_ptr<StackedLeaf> &getLeaf() const { return leaf; }
   /// Whether these are its parameters.
   bool isOf(llvm::ArrayRef<at::Tensor> parameters) const;
-  /// Whether autograd follows one of them.
-  bool requiresGrad() const;
+  /// A number for which of them autograd follows; 0 for none.
+  uint64_t getGradPattern() const;
+  /// The stacked tensor for one call that autograd follows.
+  at::Tensor getFollowed();
+  /// Grows with each edit in place of one of them that torch knows of.
+  uint64_t getVersion() const;
+  /// The path of the first.
+  const std::string &getName() const { return names.front(); }
 
 private:
   using Members = llvm::ArrayRef<at::Tensor>;
@@ -100,7 +111,11 @@ private:
   uint64_t released = 0;
   at::Tensor stacked;
   std::string reason;
+  std::shared_ptr<StackedLeaf> leaf;
 };
+
+/// Hashes, of which none but that of nothing but zeros is 0.
+inline uint64_t joinGradPatterns(uint64_t first, uint64_t second) { return first * 0x9e3779b97f4a7c15 + second; }
 
 /// The stack of these parameters as a snapshot that no later update changes.
 at::Tensor copyStack(llvm::ArrayRef<at::Tensor> members);

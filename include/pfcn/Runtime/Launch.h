@@ -32,11 +32,16 @@ struct Access {
   at::Tensor getAll(const at::Tensor &whole) const;
   /// Writes what all instances have computed, instances first.
   void store(const at::Tensor &whole, const at::Tensor &all) const;
+  /// Adds it, which instances may overlap for.
+  void accumulate(const at::Tensor &whole, const at::Tensor &all) const;
+
+  /// Of all elements of all instances along `dim`.
+  at::Tensor makeIndices() const;
 
   bool isShared, isSelect;
   int64_t count, dim, size, stride, offset;
   std::vector<int64_t> table;
-  /// Of all elements of all instances along `dim`, where there is no view.
+  /// The same where there is no view, for which they are always needed.
   at::Tensor indices;
 };
 

@@ -12,6 +12,7 @@
 #include "pfcn/Runtime/Evaluate.h"
 
 #include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/DenseMap.h"
 
 #include <memory>
 #include <string>
@@ -59,6 +60,8 @@ enum class StepKind { Kernel, Library, Operator, View, Allocation, Copy };
 
 const char *getName(StepKind kind);
 
+class Gradient;
+class Stack;
 struct CudaTarget;
 struct Frame;
 
@@ -86,6 +89,9 @@ struct Frame {
   explicit Frame(const Program &program);
   llvm::SmallVector<at::Tensor, 16> tensors;
   llvm::SmallVector<int64_t, 4> indices;
+  /// Whether autograd follows, and the parameters that lie in the tensors of some slots.
+  bool isFollowed = false;
+  llvm::DenseMap<unsigned, std::shared_ptr<const Stack>> stacks;
   /// What copies to a device may still be reading.
   llvm::SmallVector<at::Tensor, 2> sources;
 };
@@ -95,7 +101,8 @@ public:
   /// Flattens `forward` of the module. Throws `c10::Error` for what cannot be run.
   static std::shared_ptr<const Plan> create(mlir::ModuleOp module, KernelLookup lookup = nullptr,
                                             llvm::ArrayRef<std::vector<int64_t>> outputStrides = {},
-                                            std::shared_ptr<const CudaTarget> cuda = nullptr);
+                                            std::shared_ptr<const CudaTarget> cuda = nullptr,
+                                            llvm::ArrayRef<std::shared_ptr<const Gradient>> gradients = {});
 
   /// The results for these inputs, in fresh tensors: none is a view of another, of an input
   /// or of a weight, except where the model returns an input or a parameter as it is.
@@ -104,6 +111,11 @@ public:
 
   /// The same for arguments that have been checked.
   std::vector<at::Tensor> runUnchecked(TensorRange inputs, TensorRange leaves) const;
+
+  /// The same with autograd following: kernels are nodes of its graph, and so are torch's operators. `stacks`: of the
+  /// leaves, the parameters that lie in them, or null.
+  std::vector<at::Tensor> runFollowed(TensorRange inputs, TensorRange leaves,
+                                      llvm::ArrayRef<std::shared_ptr<const Stack>> stacks) const;
 
   const std::vector<TensorSpec> &getInputs() const { return inputs; }
   /// Where inputs, weights and results are.
@@ -125,6 +137,7 @@ private:
   };
 
   void check(TensorRange inputs, TensorRange leaves) const;
+  void fill(Frame &frame, TensorRange inputs, TensorRange leaves) const;
   std::vector<at::Tensor> collect(Frame &frame, TensorRange given, TensorRange weights) const;
 
   std::shared_ptr<const CudaTarget> cuda;

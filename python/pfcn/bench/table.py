@@ -37,9 +37,14 @@ def times(row: Row, base: Row) -> str:
     return f"{factor:,.0f}×" if factor >= 10 else f"{factor:.2g}×"
 
 
+def first_beside(row: Row, rows: Sequence[Row]) -> Row:
+    """The first row, of those with the same name in front of a colon."""
+    kind, colon, _ = row.system.rpartition(": ")
+    return next((r for r in rows if r.system.startswith(kind + colon)), row)
+
+
 def show(console: Console, title: str, rows: Sequence[Row], left_out: Sequence[Row]) -> None:
     """Prints the rows, each beside the first one and the bound, and what has no figures and why."""
-    first = rows[0] if rows else Row("")
     bound = next((row for row in rows if row.system == "bound"), Row("bound"))
     console.print(f"\n{title}", style="bold", highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -53,7 +58,7 @@ def show(console: Console, title: str, rows: Sequence[Row], left_out: Sequence[R
             row.system,
             microseconds(row.us_median),
             microseconds(row.us_min),
-            times(first, row),
+            times(first_beside(row, rows), row),
             times(row, bound),
             "" if row.wall_30_calls_s is None else f"{row.wall_30_calls_s:.4f}",
             "" if row.setup_seconds is None else f"{row.setup_seconds:.2f}",

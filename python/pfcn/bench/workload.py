@@ -27,6 +27,7 @@ class System:
     name: str
     setup: Callable[..., Call]
     slow: bool = False
+    reference: str | None = None  # the system whose first result is right; None: the model itself
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,5 @@ class Workload:
     make: Callable[[int | None, int], tuple[nn.Module, tuple[Any, ...]]]
     cost: Callable[[int | None, int], Cost] | None
     systems: Sequence[System]
+    ours: str = "pfcn (live weights)"
+    baseline: str = "eager loop"
