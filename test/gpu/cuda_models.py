@@ -31,18 +31,22 @@ class SharedInput(nn.Module):
 class TwoClasses(nn.Module):
     """Networks of two sizes, interleaved, each on its own slice: two groups."""
 
+    width = 24
+
     def __init__(self, n: int):
         super().__init__()
         self.networks = nn.ModuleList(
             nn.Sequential(
-                nn.Linear(5, 7 if i % 2 else 12), nn.Tanh(), nn.Linear(7 if i % 2 else 12, 2)
+                nn.Linear(self.width, 7 if i % 2 else 12),
+                nn.Tanh(),
+                nn.Linear(7 if i % 2 else 12, 2),
             )
             for i in range(n)
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        slices = [net(x[:, 5 * i : 5 * i + 5]) for i, net in enumerate(self.networks)]
-        return torch.cat(slices, dim=1)
+        parts = x.split(self.width, dim=1)
+        return torch.cat([net(part) for net, part in zip(self.networks, parts, strict=True)], dim=1)
 
 
 class NormBank(nn.Module):
@@ -66,7 +70,7 @@ Made = tuple[nn.Module, torch.Tensor]
 MODELS: dict[str, tuple[Callable[[], Made], int]] = {
     "seed": (lambda: (ParallelFCN(1000), torch.rand(1, 20000)), 1),
     "ensemble": (lambda: (SharedInput(3, hidden=64), torch.randn(128, 64)), 1),
-    "two classes": (lambda: (TwoClasses(10), torch.randn(6, 50)), 2),
+    "two classes": (lambda: (TwoClasses(10), torch.randn(6, 240)), 2),
     "norm bank": (lambda: (NormBank(5), torch.randn(9, 120)), 1),
 }
 

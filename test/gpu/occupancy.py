@@ -97,8 +97,9 @@ class Report:
     limit: str
     occupancy: float  # resident warps over the most there can be
     waves: float  # how often the multiprocessors are filled
-    memory_us: float  # every byte moved once, at the memory's full rate
+    memory_us: float  # every sector touched moved once, at the memory's full rate
     sectors_us: float  # every sector that a warp's request touches, likewise: as if without caches
+    memory_overhead: float  # sectors touched over bytes that must move, each once
     issue_us: float  # one warp instruction a cycle and partition
 
     @property
@@ -110,8 +111,9 @@ class Report:
             f"{self.kernel} on sm_{self.chip.capability} ({self.chip.product}): "
             f"{self.registers} registers, {self.shared} B shared, {self.blocks} blocks a "
             f"multiprocessor ({self.limit}), {self.occupancy:.0%} occupancy, {self.waves:.2f} "
-            f"waves; no faster than {self.bound_us:.2f} us (bytes {self.memory_us:.2f}, sectors "
-            f"{self.sectors_us:.2f}, instructions {self.issue_us:.2f})"
+            f"waves; no faster than {self.bound_us:.2f} us (memory {self.memory_us:.2f}, with "
+            f"{self.memory_overhead:.2f} times the bytes that must move; instructions "
+            f"{self.issue_us:.2f}; without caches {self.sectors_us:.2f})"
         )
 
 
@@ -129,7 +131,8 @@ def report(
         *(kernel.name, chip, kernel.registers, shared, blocks, name),
         occupancy=blocks * -(-threads // WARP) / (chip.threads // WARP),
         waves=grid / max(1, blocks * chip.multiprocessors),
-        memory_us=sum(stats.unique_bytes.values()) / chip.gbytes / 1e3,
+        memory_us=32 * sum(stats.unique_sectors.values()) / chip.gbytes / 1e3,
         sectors_us=32 * (stats.loads.sectors + stats.stores.sectors) / chip.gbytes / 1e3,
+        memory_overhead=stats.memory_overhead,
         issue_us=issued,
     )

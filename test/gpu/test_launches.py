@@ -67,7 +67,7 @@ def test_a_saved_model_runs_from_ptx_and_json(tmp_path, kind, dtype):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     ("make_model", "width"),
-    [(lambda: ParallelFCN(1000), 20000), (lambda: MODELS["two classes"][0]()[0], 50)],
+    [(lambda: ParallelFCN(1000), 20000), (lambda: MODELS["two classes"][0]()[0], 240)],
     ids=["seed", "two classes"],
 )
 def test_any_batch_size_with_one_image(tmp_path, make_model, width):

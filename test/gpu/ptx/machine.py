@@ -52,8 +52,13 @@ class Stats:
         return self.shared.sectors - self.shared.ideal
 
     @property
+    def memory_overhead(self) -> float:
+        """Bytes of the sectors touched, over those that must move: each once, as with a cache."""
+        return 32 * sum(self.unique_sectors.values()) / max(1, sum(self.unique_bytes.values()))
+
+    @property
     def sector_overhead(self) -> float:
-        """Bytes of all sectors that requests touched, over the bytes that must move."""
+        """Bytes of the sectors of all requests, over those that must move: as without caches."""
         moved = 32 * (self.loads.sectors + self.stores.sectors)
         return moved / max(1, sum(self.unique_bytes.values()))
 

@@ -66,7 +66,9 @@ class Shadow:
             warp == mine, cls.WARP_OF + mine, cls.MANY
         )
         merged = np.where(thread == me, np.maximum(old, new), several)
-        merged = np.where(newer, new, merged)
+        # What a warp read before its last barrier is nothing to it, and to others like this read.
+        synced = (warp == mine) & ((old >> 24) == (new >> 24)) & ((old >> 12) < (new >> 12))
+        merged = np.where(newer | synced, new, merged)
         other_block = (old == cls.ALL) | ((old >= 0) & ((old >> 42) != (new >> 42)))
         return np.where(new == cls.ALL, cls.ALL, np.where(other_block, cls.ALL, merged))
 
