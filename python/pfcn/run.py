@@ -1,6 +1,6 @@
 """The runner: a model from a file, inputs and outputs as .npy files.
 
-pfcn-run model.pt --input x.npy --output y.npy
+pfcn-run model.pt2 --input x.npy --output y.npy
 pfcn-run model.mlir --params weights.npz --input x.npy --repeat 100 --json
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import statistics
 import sys
 import time
@@ -40,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pfcn-run", description="Compiles a model and runs it on inputs from files."
     )
-    parser.add_argument("model", type=Path, help="TorchScript (.pt) or pfcn dialect (.mlir)")
+    parser.add_argument(
+        "model", type=Path, help="torch.export (.pt2), TorchScript (.pt) or pfcn dialect (.mlir)"
+    )
     parser.add_argument("--target", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--input", type=Path, action="append", default=[], metavar="X.npy",
                         help="one for each input, in order")  # fmt: skip
@@ -72,12 +75,10 @@ def _run(arguments: argparse.Namespace) -> None:
 def _load(path: Path, params: Path | None, inputs: list[torch.Tensor], target: str) -> Call:
     if not path.is_file():
         raise InputError(f"there is no file {path}")
-    loaders = {".mlir": _load_mlir, ".pt": _load_script}
+    loaders = {".mlir": _load_mlir, ".pt": _load_script, ".pt2": _load_exported}
     if path.suffix not in loaders:
-        raise InputError(
-            f"{path} is of no kind that is supported: {', '.join(sorted(loaders))}"
-            + ("; save the model with torch.jit.save for now" if path.suffix == ".pt2" else "")
-        )
+        kinds = ", ".join(sorted(loaders))
+        raise InputError(f"{path} is of no kind that is supported: {kinds}")
     return loaders[path.suffix](path, params, inputs, target)
 
 
@@ -87,6 +88,36 @@ def _load_mlir(path: Path, params: Path | None, inputs: list[torch.Tensor], targ
     compilation = _C.compile(_C.parse(path.read_text(), tensors), freeze=True, **on)
     bound = _C.BoundPlan(compilation.plan, tensors, _C.Weights(), freeze=True)
     return bound.run
+
+
+def _load_exported(
+    path: Path, params: Path | None, inputs: list[torch.Tensor], target: str
+) -> Call:
+    if params:
+        raise InputError("--params goes with .mlir; a .pt2 file has its own weights")
+    logging.disable(logging.WARNING)  # it logs a stack trace, and raises without a reason
+    try:
+        program = torch.export.load(path)
+    except Exception as error:  # of many kinds
+        raise InputError(
+            f"{path} is no archive of torch.export: {_one_line(error.__context__ or error)}"
+        ) from error
+    finally:
+        logging.disable(logging.NOTSET)
+    specs = program.call_spec.in_spec
+    if specs is not None and specs.num_leaves != len(inputs):
+        raise InputError(f"the model has {specs.num_leaves} inputs, and {len(inputs)} are given")
+    args, kwargs = torch.utils._pytree.tree_unflatten(inputs, specs)
+    try:
+        fast = compile(program, tuple(args), kwargs, freeze=True, device=target)
+    except AssertionError as error:  # what the program was not exported for
+        raise InputError(_one_line(error)) from error
+
+    def call(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        args, kwargs = torch.utils._pytree.tree_unflatten(tensors, specs)
+        return torch.utils._pytree.tree_leaves(fast(*args, **kwargs))
+
+    return call
 
 
 def _load_script(path: Path, params: Path | None, inputs: list[torch.Tensor], target: str) -> Call:
@@ -154,7 +185,7 @@ def _tell(
         print(f"{len(times)} calls, median {median:.1f} µs, least {least:.1f} µs")
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     """The message without the stack traces of torch and of TorchScript."""
     text = str(error).split("\nException raised from")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -60,12 +60,17 @@ def files(tmp_path_factory) -> Path:
     np.save(folder / "z.npy", torch.cat([u[:, :5] @ weights["a"].T, u[:, 5:] @ weights["b"].T], 1))
     (folder / "bad.mlir").write_text("func.func @forward( {")
     (folder / "empty.pt").write_bytes(b"")
-    (folder / "program.pt2").write_bytes(b"")
+    batch = torch.export.Dim("batch", max=1024)
+    program = torch.export.export(model, (x,), dynamic_shapes=({0: batch},))
+    torch.export.save(program, folder / "model.pt2")
+    (folder / "empty.pt2").write_bytes(b"")
+    (folder / "short.pt2").write_bytes((folder / "model.pt2").read_bytes()[:20000])
     return folder
 
 
-def test_torchscript(files, tmp_path):
-    result = run(files / "model.pt", "--target=cpu", "--input", files / "x.npy", "--output",
+@pytest.mark.parametrize("name", ["model.pt", "model.pt2"])
+def test_files_of_torch(files, tmp_path, name):
+    result = run(files / name, "--target=cpu", "--input", files / "x.npy", "--output",
                  tmp_path / "out.npy")  # fmt: skip
     assert result.returncode == 0, result.stderr
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), np.load(files / "y.npy"), rtol=1e-5,
@@ -93,7 +98,12 @@ ERRORS = {
     "no model": (["nowhere.pt"], "there is no file"),
     "no input file": (["model.pt", "--input", "nowhere.npy"], "there is no file"),
     "unknown kind": (["x.npy"], "no kind that is supported: .mlir, .pt"),
-    "pt2": (["program.pt2", "--input", "x.npy"], "torch.jit.save"),
+    "empty pt2": (["empty.pt2", "--input", "x.npy"], "no archive of torch.export"),
+    "short pt2": (["short.pt2", "--input", "x.npy"], "no archive of torch.export"),
+    "inputs of a pt2": (["model.pt2"], "the model has 1 inputs, and 0 are given"),
+    "shape of a pt2": (["model.pt2", "--input", "u.npy"], "20"),
+    "parameters of a pt2": (
+        ["model.pt2", "--params", "weights.npz", "--input", "x.npy"], "its own weights"),
     "empty model": (["empty.pt", "--input", "x.npy"], "no TorchScript file"),
     "bad mlir": (["bad.mlir"], "no module of the pfcn dialect"),
     "too few inputs": (["model.pt"], "missing value for argument 'x'"),

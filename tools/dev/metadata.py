@@ -1,4 +1,5 @@
-"""Writes the metadata of the source tree's package beside it, so that entry points are found without installing.
+"""Writes the metadata of the source tree's package beside it, so that entry points are found
+without installing.
 
 usage: metadata.py pyproject.toml python/
 """

@@ -1,12 +1,12 @@
 //===- pfcn-opt.cpp - the compiler on the command line ---------------------------===//
 //
-// Reads a module (or a TorchScript file), runs the passes or pipelines named by flags, and
+// Reads a module (or a file of torch.export or TorchScript), runs the passes or pipelines named by flags, and
 // prints the result.
 //
 //===----------------------------------------------------------------------------===//
 
 #include "Emit.h"
-#include "TorchScriptInput.h"
+#include "TorchInput.h"
 
 #include "pfcn/Codegen/Passes.h"
 #include "pfcn/Conversion/PfcnToLinalg/Passes.h"
@@ -21,9 +21,10 @@
 #include "llvm/Support/InitLLVM.h"
 #include "llvm/Support/ToolOutputFile.h"
 
-static llvm::cl::opt<std::string>
-    inputShapes("input-shapes",
-                llvm::cl::desc("Types of the inputs of a .pt file, as in 1x20xf32,?x3xi64 (? for any size)"));
+static llvm::cl::opt<std::string> inputShapes(
+    "input-shapes",
+    llvm::cl::desc("Types of the inputs of a .pt file, as in 1x20xf32,?x3xi64 (? for any size); a .pt2 file "
+                   "has its own, and these are chosen among what it was exported for"));
 
 static std::unique_ptr<llvm::MemoryBuffer> readInput(llvm::StringRef input) {
   if (isTorchFile(input))

@@ -1,0 +1,1 @@
+#include "Standalone/Types.h"
