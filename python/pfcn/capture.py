@@ -400,6 +400,14 @@ class _Escapes(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def _drops_padding(module: nn.Module, args: tuple, kwargs: dict) -> bool:
+    """The fast path of a TransformerEncoder in eval gives zeros for padding; others compute it."""
+    if not isinstance(module, nn.TransformerEncoder) or module.training:
+        return False
+    mask = args[2] if len(args) > 2 else kwargs.get("src_key_padding_mask")
+    return mask is not None
+
+
 @contextlib.contextmanager
 def _calls_watched(recorder: _C.Recorder) -> Iterator[None]:
     """Tells the recorder which module is being called."""
@@ -409,6 +417,12 @@ def _calls_watched(recorder: _C.Recorder) -> Iterator[None]:
     def watched_call(module, *args, **kwargs):
         if threading.get_ident() != thread:
             return call(module, *args, **kwargs)
+        if _drops_padding(module, args, kwargs):
+            recorder.refuse(
+                "a TransformerEncoder drops what src_key_padding_mask masks",
+                "keep this part of the model in eager",
+            )
+            raise CaptureError(*recorder.refusal)
         enter(module)
         try:
             return call(module, *args, **kwargs)
