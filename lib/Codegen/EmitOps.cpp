@@ -17,6 +17,8 @@ using namespace mlir;
 using namespace mlir::pfcn;
 
 void KernelEmitter::emitCopy(const Buffer &from, Value value, const Buffer &to) {
+  if (!failure.empty())
+    return; // there may be no memory
   Type element = cast<RankedTensorType>(value.getType()).getElementType();
   builder.loops(getInnerShape(value), [&](ArrayRef<OpFoldResult> inner) {
     SmallVector<OpFoldResult> indices = getIndices(value, inner);

@@ -281,7 +281,9 @@ void Describer::visit(LaunchOp launch) {
     shared += type.getNumElements() * (type.getElementTypeBitWidth() / 8);
   }
   int64_t gridY = launch->getAttrOfType<IntegerAttr>("pfcn.grid_y").getInt();
+  auto tensorCores = launch->getAttrOfType<StringAttr>(tensorCoresAttrName);
   launches.push_back(json::Object{{"kernel", launch.getKernel()},
+                                  {"tensor_cores", tensorCores ? json::Value(tensorCores.getValue()) : nullptr},
                                   {"grid", json::Array{static_cast<int64_t>(launch.getTiles()), gridY, 1}},
                                   {"block", known(launch->getAttrOfType<DenseI64ArrayAttr>("pfcn.block").asArrayRef())},
                                   {"shared_bytes", 0},

@@ -2,18 +2,23 @@
 
 #include "pfcn/Codegen/GpuKernel.h"
 #include "pfcn/Codegen/LowerEachKernel.h"
+#include "pfcn/Codegen/MmaKernel.h"
+#include "pfcn/Codegen/MmaSchedule.h"
 #include "pfcn/Codegen/Passes.h"
 #include "pfcn/JIT/ExpandMath.h"
 
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Remarks.h"
 #include "mlir/IR/SymbolTable.h"
+#include "llvm/Support/FormatVariadic.h"
 
 namespace mlir::pfcn {
 #define GEN_PASS_DEF_LOWERKERNELSTOGPU
@@ -71,18 +76,52 @@ struct LowerKernelsToGpu : mlir::pfcn::impl::LowerKernelsToGpuBase<LowerKernelsT
     FailureOr<ParallelDims> dims = ParallelDims::compute(*kernel.getBodyBlock(), reason);
     if (failed(dims))
       return failure();
+    if (succeeded(lowerToTensorCores(kernel, module, *dims)))
+      return success();
     for (const Schedule &schedule : Schedule::chooseForGpu(kernel, *dims, reason))
-      for (int64_t warps = schedule.outerClasses.empty() ? 1 : 4; warps >= 1; warps /= 2)
-        if (succeeded(emit(kernel, module, *dims, schedule, warps, reason)))
+      for (int64_t warps = schedule.outerClasses.empty() ? 1 : 4; warps >= 1; warps /= 2) {
+        GpuKernel emitter(kernel, *dims, schedule, getEmitOptions(), warps, OpBuilder::atBlockEnd(module.getBody()));
+        if (succeeded(emit(kernel, module, *dims, schedule, warps, emitter, reason)))
           return success();
+      }
     return failure();
   }
 
-  LogicalResult emit(KernelOp kernel, gpu::GPUModuleOp module, const ParallelDims &dims, const Schedule &schedule,
-                     int64_t warps, std::string &reason) {
-    OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
-    EmitOptions options{maxShared, /*accumulators=*/16, /*packWeights=*/false};
-    GpuKernel emitter(kernel, dims, schedule, options, warps, builder);
+  EmitOptions getEmitOptions() { return {maxShared, /*accumulators=*/16, /*packWeights=*/false}; }
+
+  /// The kernel on tensor cores, where its chip has some for it, and a remark that says whether and why.
+  LogicalResult lowerToTensorCores(KernelOp kernel, gpu::GPUModuleOp module, const ParallelDims &dims) {
+    TensorCores cores = TensorCores::of(chip, allowTf32);
+    if (!hasProducts(*kernel.getBodyBlock(), cores))
+      return failure();
+    Location loc = kernel.getLoc();
+    auto options = remark::RemarkOpts::name("TensorCores").category("pfcn.lowering");
+    std::string name = kernel.getName().str(), reason;
+    auto decline = [&] {
+      remark::missed(loc, options) << remark::reason("each thread multiplies by itself: {0}", reason)
+                                   << remark::metric("kernel", name);
+      return failure();
+    };
+    FailureOr<MmaSchedule> choice = MmaSchedule::choose(kernel, dims, cores, reason);
+    if (failed(choice))
+      return decline();
+    MmaKernel emitter(kernel, dims, *choice, getEmitOptions(), cores, OpBuilder::atBlockEnd(module.getBody()));
+    FailureOr<LaunchOp> launch = emit(kernel, module, dims, choice->schedule, choice->warps, emitter, reason);
+    if (failed(launch))
+      return decline();
+    std::string instruction = cores.getInstruction(choice->element);
+    (*launch)->setAttr(tensorCoresAttrName, StringAttr::get(module.getContext(), instruction));
+    std::string cycles =
+        llvm::formatv("{0:F0} cycles are estimated, and {1:F0} without", choice->cost, choice->threadCost);
+    remark::passed(loc, options) << remark::metric("kernel", name) << remark::metric("instruction", instruction)
+                                 << remark::metric("rows", choice->schedule.lanes)
+                                 << remark::metric("warps", choice->warps)
+                                 << remark::metric("registers", choice->registers) << remark::reason("{0}", cycles);
+    return success();
+  }
+
+  FailureOr<LaunchOp> emit(KernelOp kernel, gpu::GPUModuleOp module, const ParallelDims &dims, const Schedule &schedule,
+                           int64_t warps, GpuFrame &emitter, std::string &reason) {
     bool emitted = succeeded(emitter.emit(reason));
     gpu::GPUFuncOp function = emitter.getFunction();
     if (!emitted || callsLibrary(function, reason)) {
@@ -91,10 +130,11 @@ struct LowerKernelsToGpu : mlir::pfcn::impl::LowerKernelsToGpuBase<LowerKernelsT
     }
     SymbolTable(module).insert(function); // renames it where the name is taken
     int64_t tiles = schedule.getTiles(kernel.getCount());
+    OpBuilder builder(module.getContext());
     LaunchOp launch = replaceWithLaunch(kernel, function.getName(), tiles, emitter.getEqualSizes());
     launch->setAttr("pfcn.grid_y", builder.getI64IntegerAttr(getGridY(schedule, dims, warps)));
     launch->setAttr("pfcn.block", builder.getDenseI64ArrayAttr({ThreadBuilder::warpSize, warps, 1}));
-    return success();
+    return launch;
   }
 };
 } // namespace

@@ -317,8 +317,7 @@ static int64_t computeBytes(KernelOp kernel) {
   return bytes;
 }
 
-/// What the choices have in common; fails where instances cannot be walked on their own.
-static FailureOr<Schedule> getBase(KernelOp kernel, const ParallelDims &dims, std::string &reason) {
+FailureOr<Schedule> Schedule::getBase(KernelOp kernel, const ParallelDims &dims, std::string &reason) {
   if (kernel.getYielded().empty()) {
     reason = "the kernel has no result";
     return failure();

@@ -24,6 +24,7 @@
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/Transforms/Passes.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/ExecutionEngine/OptUtils.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
@@ -73,6 +74,17 @@ template <typename MathOp> struct UseIntrinsic : OpRewritePattern<MathOp> {
   StringRef name;
 };
 
+/// One instruction, where `arith-expand` would compare and select.
+template <typename ArithOp> struct UseMaximum : UseIntrinsic<ArithOp> {
+  using UseIntrinsic<ArithOp>::UseIntrinsic;
+
+  LogicalResult matchAndRewrite(ArithOp op, PatternRewriter &rewriter) const override {
+    if (getElementTypeOrSelf(op.getType()).isF64())
+      return failure(); // which has none that keeps NaN
+    return UseIntrinsic<ArithOp>::matchAndRewrite(op, rewriter);
+  }
+};
+
 /// NaN stays NaN.
 struct ExpandClamp : OpRewritePattern<math::ClampFOp> {
   using OpRewritePattern::OpRewritePattern;
@@ -84,14 +96,69 @@ struct ExpandClamp : OpRewritePattern<math::ClampFOp> {
   }
 };
 
+/// The instructions and functions of a GPU are of scalars.
+struct ScalarizeMath : RewritePattern {
+  explicit ScalarizeMath(MLIRContext *context) : RewritePattern(MatchAnyOpTypeTag(), /*benefit=*/1, context) {}
+
+  LogicalResult matchAndRewrite(Operation *op, PatternRewriter &rewriter) const override {
+    if (!isa<math::MathDialect>(op->getDialect()) || op->getNumResults() != 1 ||
+        !isa<VectorType>(op->getResult(0).getType()))
+      return failure();
+    auto type = cast<VectorType>(op->getResult(0).getType());
+    if (type.getRank() != 1 || type.isScalable())
+      return failure();
+    SmallVector<Value> elements;
+    for (int64_t i = 0; i < type.getDimSize(0); ++i) {
+      auto scalars = llvm::map_to_vector(op->getOperands(), [&](Value operand) -> Value {
+        return isa<VectorType>(operand.getType())
+                   ? vector::ExtractOp::create(rewriter, op->getLoc(), operand, ArrayRef<int64_t>{i})
+                   : operand;
+      });
+      OperationState state(op->getLoc(), op->getName(), scalars, type.getElementType(), op->getAttrs());
+      state.propertiesAttr = op->getPropertiesAsAttribute();
+      elements.push_back(rewriter.create(state)->getResult(0));
+    }
+    rewriter.replaceOpWithNewOp<vector::FromElementsOp>(op, type, elements);
+    return success();
+  }
+};
+
+/// A pair of f32 rounded to 16 bits at once, with one instruction of sm_80 and later.
+struct RoundPairs : OpRewritePattern<arith::TruncFOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(arith::TruncFOp op, PatternRewriter &rewriter) const override {
+    auto type = dyn_cast<VectorType>(op.getType());
+    if (!type || type.getShape() != ArrayRef<int64_t>{2} || !getElementTypeOrSelf(op.getIn()).isF32() ||
+        !(type.getElementType().isF16() || type.getElementType().isBF16()))
+      return failure();
+    Value low = vector::ExtractOp::create(rewriter, op.getLoc(), op.getIn(), ArrayRef<int64_t>{0});
+    Value high = vector::ExtractOp::create(rewriter, op.getLoc(), op.getIn(), ArrayRef<int64_t>{1});
+    StringRef name = type.getElementType().isF16() ? "llvm.nvvm.ff2f16x2.rn" : "llvm.nvvm.ff2bf16x2.rn";
+    rewriter.replaceOpWithNewOp<LLVM::CallIntrinsicOp>(op, type, rewriter.getStringAttr(name), ValueRange{high, low});
+    return success();
+  }
+};
+
 struct UseInstructions : PassWrapper<UseInstructions, OperationPass<gpu::GPUModuleOp>> {
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(UseInstructions)
 
-  void getDependentDialects(DialectRegistry &registry) const override { registry.insert<LLVM::LLVMDialect>(); }
+  explicit UseInstructions(bool roundsPairs) : roundsPairs(roundsPairs) {}
+
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<LLVM::LLVMDialect, vector::VectorDialect>();
+  }
   void runOnOperation() override {
-    RewritePatternSet patterns(&getContext());
     MLIRContext *context = &getContext();
+    RewritePatternSet scalar(context);
+    scalar.add<ScalarizeMath>(context);
+    walkAndApplyPatterns(getOperation(), std::move(scalar));
+    RewritePatternSet patterns(context);
+    if (roundsPairs)
+      patterns.add<RoundPairs>(context);
     patterns.add<ExactSqrt, ExpandClamp>(context);
+    patterns.add<UseMaximum<arith::MaximumFOp>>(context, "llvm.maximum");
+    patterns.add<UseMaximum<arith::MinimumFOp>>(context, "llvm.minimum");
     patterns.add<UseIntrinsic<math::FmaOp>>(context, "llvm.fma");
     patterns.add<UseIntrinsic<math::AbsFOp>>(context, "llvm.fabs");
     patterns.add<UseIntrinsic<math::FloorOp>>(context, "llvm.floor");
@@ -101,17 +168,19 @@ struct UseInstructions : PassWrapper<UseInstructions, OperationPass<gpu::GPUModu
     patterns.add<UseIntrinsic<math::CopySignOp>>(context, "llvm.copysign");
     walkAndApplyPatterns(getOperation(), std::move(patterns));
   }
+
+  bool roundsPairs;
 };
 } // namespace
 
-static void buildPipeline(OpPassManager &pm) {
+static void buildPipeline(OpPassManager &pm, llvm::StringRef chip) {
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
   pm.addPass(createLoopInvariantCodeMotionPass());
   OpPassManager &gpu = pm.nest<gpu::GPUModuleOp>();
   gpu.addPass(::pfcn::createExpandMathPass());
   gpu.addPass(::pfcn::createApproximateMathPass());
-  gpu.addPass(std::make_unique<UseInstructions>());
+  gpu.addPass(std::make_unique<UseInstructions>(/*roundsPairs=*/chip != "sm_75"));
   gpu.addPass(createSCFToControlFlowPass());
   gpu.addPass(memref::createExpandStridedMetadataPass());
   gpu.addPass(createLowerAffinePass());
@@ -190,7 +259,7 @@ llvm::Expected<std::string> pfcn::compileKernelsToPtx(ModuleOp module, const std
     return success();
   });
   PassManager pm(context);
-  buildPipeline(pm);
+  buildPipeline(pm, chip);
   if (failed(pm.run(*kernels)))
     return llvm::createStringError("kernels could not be lowered to NVVM:" + messages);
   llvm::LLVMContext llvmContext;

@@ -42,12 +42,15 @@ void mlir::pfcn::buildCpuPipeline(OpPassManager &pm, const CpuPipelineOptions &o
   addCleanup(pm);
 }
 
-void mlir::pfcn::buildNvvmPipeline(OpPassManager &pm) {
-  pm.addPass(createLowerKernelsToGpu());
+void mlir::pfcn::buildNvvmPipeline(OpPassManager &pm, const NvvmPipelineOptions &options) {
+  LowerKernelsToGpuOptions lower;
+  lower.chip = options.chip;
+  lower.allowTf32 = options.allowTf32;
+  pm.addPass(createLowerKernelsToGpu(lower));
   addCleanup(pm);
 }
 
-void mlir::pfcn::registerPipelines() {
+void mlir::pfcn::registerPipelines(std::function<std::string()> getChip) {
   PassPipelineRegistration<>("pfcn-pipeline-fuse", "from an imported model to batched kernels",
                              [](OpPassManager &pm) { buildFusePipeline(pm); });
   PassPipelineRegistration<CpuPipelineOptions>("pfcn-pipeline-cpu", "from a model to functions of vector code",
@@ -55,8 +58,14 @@ void mlir::pfcn::registerPipelines() {
                                                  buildFusePipeline(pm);
                                                  buildCpuPipeline(pm, options);
                                                });
-  PassPipelineRegistration<>("pfcn-pipeline-nvvm", "from a model to functions of a GPU", [](OpPassManager &pm) {
-    buildFusePipeline(pm);
-    buildNvvmPipeline(pm);
-  });
+  PassPipelineRegistration<NvvmPipelineOptions>(
+      "pfcn-pipeline-nvvm", "from a model to functions of a GPU",
+      [getChip = std::move(getChip)](OpPassManager &pm, const NvvmPipelineOptions &given) {
+        NvvmPipelineOptions options;
+        options.copyOptionValuesFrom(given);
+        if (options.chip.empty())
+          options.chip = getChip();
+        buildFusePipeline(pm);
+        buildNvvmPipeline(pm, options);
+      });
 }

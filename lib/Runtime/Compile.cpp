@@ -186,7 +186,10 @@ void Compiler::differentiate() {
 void Compiler::lower() {
   mlir::PassManager manager(module->getContext());
   if (cuda) {
-    buildNvvmPipeline(manager);
+    NvvmPipelineOptions pipeline;
+    pipeline.chip = cuda->device->getChip();
+    pipeline.allowTf32 = options.allowTf32;
+    buildNvvmPipeline(manager, pipeline);
     return runPasses(manager, "lowering");
   }
   llvm::Expected<int64_t> vectorBytes = Target().getVectorBytes();
@@ -243,10 +246,13 @@ void Compiler::noteGroups() {
       if (!isMine)
         continue;
       isNoted[i] = true;
-      if (isKernel)
+      if (isKernel) {
         group.kernels.push_back(name.str());
-      else
+        if (auto instruction = op->getAttrOfType<mlir::StringAttr>(tensorCoresAttrName))
+          group.tensorCores = instruction.str();
+      } else {
         group.declined = options.useKernels ? getDeclineReason(op) : "runs on torch's functions, as asked";
+      }
       return;
     }
   };

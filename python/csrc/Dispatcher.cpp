@@ -2,6 +2,7 @@
 
 #include "Dispatcher.h"
 
+#include <ATen/Context.h>
 #include <ATen/Functions.h>
 #include <ATen/PythonTorchFunctionTLS.h>
 #include <c10/core/InferenceMode.h>
@@ -13,10 +14,14 @@ namespace py = pybind11;
 
 namespace pfcn {
 
+bool allowsTf32() {
+  return at::globalContext().float32Precision(at::Float32Backend::CUDA, at::Float32Op::MATMUL) ==
+         at::Float32Precision::TF32;
+}
+
 int getMode() {
-  if (c10::InferenceMode::is_enabled())
-    return 2;
-  return at::GradMode::is_enabled() ? 1 : 0;
+  int mode = c10::InferenceMode::is_enabled() ? 2 : at::GradMode::is_enabled() ? 1 : 0;
+  return allowsTf32() ? mode + 4 : mode;
 }
 
 bool isPlainDispatch() {

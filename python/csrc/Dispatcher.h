@@ -59,7 +59,10 @@ private:
   pybind11::object hookCount;
 };
 
-/// Which of grad mode, no-grad and inference mode is on.
+/// Whether torch's settings allow to multiply matrices of f32 as tf32 on a GPU.
+bool allowsTf32();
+
+/// Which of grad mode, no-grad and inference mode is on, and whether tf32 is allowed: what a plan was made for.
 int getMode();
 
 /// Whether torch would call operators as they are: no modes, transforms or autocast on this thread.

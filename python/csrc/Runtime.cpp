@@ -192,7 +192,8 @@ static void bindCalls(py::module_ &module) {
       .def_property_readonly(
           "hits", [](const Dispatcher &self) { return self.hits; }, "Calls answered without Python.");
 
-  module.def("get_mode", &getMode, "0: no grad, 1: grad, 2: inference.");
+  module.def("get_mode", &getMode, "0: no grad, 1: grad, 2: inference; 4 more where f32 may be multiplied as tf32.");
+  module.def("allows_tf32", &allowsTf32, "Whether torch's settings allow it for matrix products on a GPU.");
   module.def("is_plain_dispatch", &isPlainDispatch, "No modes, transforms, autocast or tracing on this thread.");
   module.def("is_plain_tensor", [](py::handle object) { return isPlainTensor(object.ptr()); });
 }
@@ -201,7 +202,8 @@ static py::dict describeGroup(const GroupInfo &group) {
   using namespace py::literals;
   return py::dict("name"_a = group.name, "instances"_a = group.instances, "ops"_a = group.ops,
                   "operands"_a = group.operands, "kernels"_a = group.kernels, "calls"_a = group.calls,
-                  "reason"_a = group.reason, "declined"_a = group.declined, "where"_a = group.where);
+                  "tensor_cores"_a = group.tensorCores, "reason"_a = group.reason, "declined"_a = group.declined,
+                  "where"_a = group.where);
 }
 
 static py::dict describeMiss(const Miss &miss) {
@@ -230,14 +232,14 @@ static void bindCompile(py::module_ &module) {
   module.def(
       "compile",
       [](const Model &model, bool freeze, bool useKernels, bool fuse, std::vector<std::vector<int64_t>> outputStrides,
-         std::optional<int> cudaDevice, bool cudaCopies, bool differentiate) {
+         std::optional<int> cudaDevice, bool cudaCopies, bool differentiate, bool allowTf32) {
         CompileOptions options{
-            freeze, useKernels, fuse, cudaDevice, cudaCopies, differentiate, std::move(outputStrides)};
+            freeze, useKernels, fuse, cudaDevice, cudaCopies, differentiate, allowTf32, std::move(outputStrides)};
         return compile(model, options);
       },
       py::arg("model"), py::kw_only(), py::arg("freeze") = false, py::arg("use_kernels") = true, py::arg("fuse") = true,
       py::arg("output_strides") = std::vector<std::vector<int64_t>>(), py::arg("cuda_device") = py::none(),
-      py::arg("cuda_copies") = false, py::arg("differentiate") = false);
+      py::arg("cuda_copies") = false, py::arg("differentiate") = false, py::arg("allow_tf32") = false);
   module.def(
       "find_cuda_device",
       [](int ordinal) {

@@ -61,12 +61,13 @@ class Plans:
 
     def _find_target(self, recording: capture.Capture, own: Tensors) -> dict[str, Any]:
         """What to compile for, as arguments of `_C.compile`."""
+        precision = {"allow_tf32": _C.allows_tf32()}
         devices = recording.devices | {tensor.device for tensor in own.values()}
         device, asked = _only(devices), self.options.device
         if device.type == "cuda":
-            return {"cuda_device": device.index, "cuda_copies": False}
+            return {"cuda_device": device.index, "cuda_copies": False, **precision}
         if asked is not None and asked.type == "cuda":
-            return {"cuda_device": asked.index or 0, "cuda_copies": True}
+            return {"cuda_device": asked.index or 0, "cuda_copies": True, **precision}
         return {}
 
     def find(self, recording: capture.Capture, own: Tensors, followed: bool = False) -> Plan:

@@ -29,6 +29,7 @@ class Group:
     kernels: list[str]  # what it became; empty where it runs on torch's functions
     calls: list[str]  # torch's operators in it, each called once for all instances
     reason: str  # why these instances are one group
+    tensor_cores: str = ""  # the instruction that multiplies its matrices, or ""
     declined: str = ""  # why there is no kernel, or ""
     where: str = ""  # module path and source line of the first instance
 
@@ -138,6 +139,8 @@ def _group_row(group: Group) -> list[str]:
     ops = f"{len(group.ops)}: " + ", ".join(kinds[:4]) + (", …" if len(kinds) > 4 else "")
     kernels = ["one kernel" if name == group.name else name for name in group.kernels]
     runs_as = ", ".join(kernels + group.calls) or "torch functions"
+    if group.tensor_cores:
+        runs_as += f" ({group.tensor_cores})"
     return [group.name, str(group.instances), ops, runs_as]
 
 

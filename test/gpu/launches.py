@@ -30,7 +30,9 @@ DTYPES = {
 def emit(source: str | Path, what: str, chip: str, *options: str) -> str:
     """What `pfcn-opt` makes of a module's text, or of a .pt file."""
     text = None if isinstance(source, Path) else source
-    command = [PFCN_OPT, source if text is None else "-", "--pfcn-pipeline-nvvm"]
+    command = [PFCN_OPT, source if text is None else "-"]
+    if not any(option.startswith("--pfcn-pipeline") for option in options):
+        command.append("--pfcn-pipeline-nvvm")
     command += [f"--emit={what}", f"--chip={chip}", *options]
     done = subprocess.run(command, input=text, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr

@@ -105,12 +105,35 @@ def shrink_shared(s: str):
         yield f"{m[1]}{int(m[2]) // 2}{m[3]}"
 
 
+def swap_fragments(s: str):
+    """Two registers of an operand of mma in each other's place."""
+    if not s.startswith("mma."):
+        return
+    for m in re.finditer(r"\{(%\w+), (%\w+)", s):
+        if m[1] != m[2]:
+            yield f"{s[: m.start()]}{{{m[2]}, {m[1]}{s[m.end() :]}"
+
+
+def wrong_shape(s: str):
+    """A product of another depth than its fragments."""
+    swap = {"m16n8k16": "m16n8k8", "m16n8k8": "m16n8k16"}
+    if m := re.match(r"(mma\.\S*?)(m16n8k16|m16n8k8)(.*)", s):
+        yield f"{m[1]}{swap[m[2]]}{m[3]}"
+
+
+def other_element(s: str):
+    """f16 for bf16 and the reverse: the same bits, read otherwise."""
+    if m := re.match(r"(mma\.\S*\.f32\.)(b?f16)\.(b?f16)(\.f32.*)", s):
+        other = "f16" if m[2] == "bf16" else "bf16"
+        yield f"{m[1]}{other}.{other}{m[4]}"
+
+
 OPERATORS = {
     f.__name__: f
     for f in (
         *(drop_barrier, drop_guard, negate_guard, off_by_one, misalign_vector, wrong_stride),
         *(swap_sources, wrong_register, shift_shared, drop_store, wrong_lane, wrong_width),
-        *(unknown_modifier, shrink_shared),
+        *(unknown_modifier, shrink_shared, swap_fragments, wrong_shape, other_element),
     )
 }
 
@@ -120,6 +143,11 @@ def kernel_text(text: str, kernel: str) -> str:
     parts = re.split(r"(?m)^(?=\.visible \.entry )", text)
     mine = [p for p in parts[1:] if re.match(rf"\.visible \.entry {kernel}\b", p)]
     return parts[0] + mine[0]
+
+
+def one_line_each(text: str) -> str:
+    """Instructions that LLVM breaks, each in one line."""
+    return re.sub(r"\n\s*(?=\{%)", " ", text)
 
 
 def mutants(text: str, kernel: str, operator: str) -> Iterator[Mutant]:

@@ -73,6 +73,8 @@ REPORTED = [
     ("row_sum", "drop_store", {"uninitialised"}),
     ("networks", "unknown_modifier", {"unsupported"}),
     ("row_sum", "off_by_one", {"bounds"}),
+    ("mma_f16", "wrong_shape", {"type"}),
+    ("mma_tf32", "wrong_shape", {"unsupported"}),
 ]
 
 

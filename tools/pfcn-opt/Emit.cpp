@@ -33,8 +33,10 @@ static cl::opt<std::string> chip("chip",
 
 bool emitsMachineCode() { return emit != Emit::MLIR; }
 
+std::string getGpuChip() { return chip.empty() ? "sm_90" : chip.getValue(); }
+
 static Expected<std::string> emitText(mlir::ModuleOp module) {
-  std::string gpu = chip.empty() ? "sm_90" : chip.getValue();
+  std::string gpu = getGpuChip();
   switch (emit.getValue()) {
   case Emit::LLVM: {
     LLVMContext context;

@@ -66,7 +66,7 @@ int main(int argc, char **argv) {
   mlir::pfcn::registerPfcnToLinalgPasses();
   mlir::pfcn::registerPfcnCodegenPasses();
   mlir::pfcn::registerPfcnTransformsPasses();
-  mlir::pfcn::registerPipelines();
+  mlir::pfcn::registerPipelines(getGpuChip);
   mlir::DialectRegistry registry;
   mlir::registerAllDialects(registry);
   registry.insert<mlir::pfcn::PfcnDialect>();

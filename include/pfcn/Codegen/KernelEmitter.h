@@ -92,11 +92,11 @@ protected:
   SmallVector<Value> getSums();
 
   // The ops.
-  void emitArgument(BlockArgument argument);
+  virtual void emitArgument(BlockArgument argument);
   void emitRows(Value value, const Buffer &rows, const Buffer &scratch,
                 function_ref<void(OpFoldResult, OpFoldResult, OpFoldResult, int64_t)> body);
-  void emitOp(Operation *op);
-  void emitGeneric(linalg::GenericOp root);
+  virtual void emitOp(Operation *op);
+  virtual void emitGeneric(linalg::GenericOp root);
   void emitBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> indices,
                  unsigned blockedLoop, int64_t block);
   SmallVector<Value> emitReduction(linalg::GenericOp root, ArrayRef<unsigned> reductions,
@@ -105,14 +105,14 @@ protected:
   SmallVector<OpFoldResult> getNeighbour(ArrayRef<OpFoldResult> point, unsigned loop, int64_t distance);
   Value emitPayload(linalg::GenericOp op, ArrayRef<OpFoldResult> indices, Value known, Value knownAs,
                     Value accumulator);
-  Value loadOperand(Value value, AffineMap map, ArrayRef<OpFoldResult> indices);
-  void emitView(Operation *op);
+  virtual Value loadOperand(Value value, AffineMap map, ArrayRef<OpFoldResult> indices);
+  virtual void emitView(Operation *op);
   void emitConstant(arith::ConstantOp op);
   void emitFill(Value value, Value element, const Buffer &buffer);
   void emitAdd(Value value, const Buffer &term, const Buffer &sum);
   void emitCopy(const Buffer &from, Value value, const Buffer &to);
   Buffer makeContiguous(Value value);
-  void emitYield(unsigned result);
+  virtual void emitYield(unsigned result);
   bool makeAvailable(Value value);
   SmallVector<linalg::GenericOp> collectEpilogue(linalg::GenericOp root);
 

@@ -54,14 +54,19 @@ def LowerKernelsToGpu : Pass<"pfcn-lower-kernels-to-gpu", "::mlir::ModuleOp"> {
     a share of the batch. Operands of a tile are brought into shared memory by all threads together, in
     accesses of 128 bits where they are aligned.
 
+    Where the matrix products of a body have a batch as their rows and tensor cores are estimated to be faster, a warp
+    takes 16 or 32 rows of one instance through the whole body in registers (`mma.sync`); a remark says so, or why not.
+
     Declines as `pfcn-lower-kernels` does, where a tile exceeds the shared memory of a block.
   }];
   let options = [
+    Option<"chip", "chip", "std::string", /*default=*/"\"sm_90\"", "the chip whose tensor cores may be used; none for any other name">,
+    Option<"allowTf32", "allow-tf32", "bool", /*default=*/"false", "f32 may be rounded to tf32 where it is multiplied">,
     Option<"maxShared", "max-shared", "int64_t", /*default=*/"49152", "bytes of shared memory that a block may take">
   ];
   let dependentDialects = [
     "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect",
-    "::mlir::linalg::LinalgDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
+    "::mlir::linalg::LinalgDialect", "::mlir::LLVM::LLVMDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
     "::mlir::NVVM::NVVMDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect",
     "::mlir::vector::VectorDialect"
   ];

@@ -49,6 +49,8 @@ struct Schedule {
   /// Tiles of the instance dimension; the last overlaps its neighbour where `count` is no multiple.
   int64_t getTiles(int64_t count) const { return lanesAreInstances() ? llvm::divideCeil(count, lanes) : count; }
 
+  /// What all choices have in common; fails where instances cannot be walked on their own.
+  static FailureOr<Schedule> getBase(KernelOp kernel, const ParallelDims &dims, std::string &reason);
   /// Chooses a schedule for a kernel whose body is linalg on tensors.
   static FailureOr<Schedule> choose(KernelOp kernel, const ParallelDims &dims, const ScheduleOptions &options,
                                     std::string &reason);

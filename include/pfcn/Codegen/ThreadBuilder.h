@@ -16,16 +16,16 @@
 
 namespace mlir::pfcn {
 
-class ThreadBuilder final : public LaneBuilder {
+class ThreadBuilder : public LaneBuilder {
 public:
   static constexpr int64_t warpSize = 32;
 
   ThreadBuilder(OpBuilder at, Location loc, int64_t lanes, int64_t warps) : LaneBuilder(at, loc, lanes), warps(warps) {}
 
   /// Enters a function: reads which thread this is.
-  void enter(gpu::GPUFuncOp function);
+  virtual void enter(gpu::GPUFuncOp function);
   /// `active` of the lanes hold elements from here on.
-  void setActive(OpFoldResult active);
+  virtual void setActive(OpFoldResult active);
   /// Who brings tiles together from here on: all threads of the block, or those of a warp.
   void setCooperation(bool wholeBlock);
   Value getWarp() { return warp; }
@@ -45,6 +45,9 @@ public:
   void syncBlock();
   void syncWarp();
 
+protected:
+  Value thread;
+
 private:
   Value loadLanes(const Buffer &buffer, OpFoldResult address) override;
   void storeLanes(Value value, const Buffer &buffer, OpFoldResult address) override;
@@ -58,7 +61,7 @@ private:
 
   int64_t warps;
   gpu::GPUFuncOp function;
-  Value thread, warp, column;
+  Value warp, column;
   Value lane;
   OpFoldResult active;
   Value worker;

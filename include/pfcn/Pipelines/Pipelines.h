@@ -12,6 +12,9 @@
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassOptions.h"
 
+#include <functional>
+#include <string>
+
 namespace mlir::pfcn {
 
 struct CpuPipelineOptions : PassPipelineOptions<CpuPipelineOptions> {
@@ -25,6 +28,13 @@ struct CpuPipelineOptions : PassPipelineOptions<CpuPipelineOptions> {
                              llvm::cl::init(0.5)};
 };
 
+struct NvvmPipelineOptions : PassPipelineOptions<NvvmPipelineOptions> {
+  Option<std::string> chip{*this, "chip", llvm::cl::desc("the chip whose tensor cores may be used"),
+                           llvm::cl::init("")};
+  Option<bool> allowTf32{*this, "allow-tf32", llvm::cl::desc("f32 may be rounded to tf32 where it is multiplied"),
+                         llvm::cl::init(false)};
+};
+
 /// From an imported model to groups of instances; `report`, if given, is filled.
 void buildDetectPipeline(OpPassManager &pm, FusionReport *report = nullptr);
 
@@ -35,11 +45,11 @@ void buildFusePipeline(OpPassManager &pm, FusionReport *report = nullptr);
 void buildCpuPipeline(OpPassManager &pm, const CpuPipelineOptions &options);
 
 /// From batched kernels to functions of a GPU.
-void buildNvvmPipeline(OpPassManager &pm);
+void buildNvvmPipeline(OpPassManager &pm, const NvvmPipelineOptions &options);
 
 /// `--pfcn-pipeline-fuse`, and `--pfcn-pipeline-cpu` and `--pfcn-pipeline-nvvm`, which fuse first what is
-/// not fused yet.
-void registerPipelines();
+/// not fused yet. `getChip` is asked for the chip of the last one where its options do not name it.
+void registerPipelines(std::function<std::string()> getChip);
 
 } // namespace mlir::pfcn
 

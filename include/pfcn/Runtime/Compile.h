@@ -26,6 +26,8 @@ struct CompileOptions {
   bool cudaCopies = false;
   /// Autograd will follow: the gradients of groups are part of the plan.
   bool differentiate = false;
+  /// Kernels may round f32 to tf32 where they multiply matrices.
+  bool allowTf32 = false;
   /// The strides of eager's results, where the model's own layout is to be kept.
   std::vector<std::vector<int64_t>> outputStrides;
 };
@@ -42,6 +44,8 @@ struct GroupInfo {
   std::vector<std::string> kernels;
   /// The foreign operators of the body, each called once for all instances.
   std::vector<std::string> calls;
+  /// The instruction of tensor cores that the kernels multiply with, if they do.
+  std::string tensorCores;
   /// Why the instances are one group, and why there is no kernel for it.
   std::string reason, declined;
   /// Module path and source line of the first instance.

@@ -44,6 +44,7 @@ class Stats:
     by_line: dict[int, Traffic] = field(default_factory=dict)
     unique_sectors: dict[str, int] = field(default_factory=dict)
     unique_bytes: dict[str, int] = field(default_factory=dict)
+    block_sectors: int = 0  # loaded, each once for every block
     barriers: int = 0
     reached: set[int] = field(default_factory=set)  # lines whose block of code ran
 
@@ -60,6 +61,12 @@ class Stats:
     def sector_overhead(self) -> float:
         """Bytes of the sectors of all requests, over those that must move: as without caches."""
         moved = 32 * (self.loads.sectors + self.stores.sectors)
+        return moved / max(1, sum(self.unique_bytes.values()))
+
+    @property
+    def sector_overhead_behind_l1(self) -> float:
+        """The same if what a block has loaded stays in its first-level cache."""
+        moved = 32 * (self.block_sectors + self.stores.sectors)
         return moved / max(1, sum(self.unique_bytes.values()))
 
 
@@ -302,6 +309,7 @@ class Machine:
         self.shared_init = np.zeros((slots, size), bool)
         self.shared_shadow = Shadow(slots * size // self.program.shared_granule)
         self.epoch = np.zeros(slots, I64)
+        self.block_loads: list[np.ndarray] = []
         teams = [
             Team(self, slots, np.arange(first, first + in_team))
             for first in range(0, per_block, in_team)
@@ -312,7 +320,9 @@ class Machine:
             for team in teams:
                 self.run_team(team)
             if not self.release(teams, slots):
-                return
+                break
+        if self.block_loads:
+            self.stats.block_sectors += len(np.unique(np.concatenate(self.block_loads)))
 
     def run_team(self, team: Team):
         blocks = self.program.blocks

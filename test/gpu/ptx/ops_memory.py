@@ -143,6 +143,8 @@ def load_global(t, address, elem, count, line, nc=False):
     nbytes = elem * count
     check_aligned(t, address, nbytes)
     count_sectors(t, "ld", line, address, nbytes)
+    sectors = (t.slot[t.active()].astype(I64) << I64(44)) | (address >> 5)
+    t.machine.block_loads.append(np.unique(sectors))
     out = np.empty((count, len(address)), RAW[elem])
     for buffer, lanes, offset in located(t, address, nbytes):
         index, view = offset // elem, buffer.data.view(RAW[elem])
