@@ -457,3 +457,46 @@ def test_pfcn_run(tmp_path, save):
     torch.testing.assert_close(torch.from_numpy(np.load(result)), model(x).detach())
     assert len(driver.launches()) == 1
     assert driver.faults() == []
+
+
+@pytest.fixture
+def tf32():
+    """Torch's setting, put back after the test."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+
+    def allow(allowed: bool) -> None:
+        matmul.fp32_precision = "tf32" if allowed else "ieee"
+
+    yield allow
+    matmul.fp32_precision = before
+
+
+def test_tf32_is_used_where_torch_allows_it_and_only_there(driver, tf32):
+    model, x = make("ensemble")
+    fast = pfcn.compile(model, device="cuda", strict=True)
+    exact = copy.deepcopy(model).double()(x.double())
+    for allowed, instruction in [(False, ""), (True, "mma.m16n8k8.tf32"), (False, "")]:
+        tf32(allowed)
+        error = (fast(x) - exact).abs().max()
+        # One of 10 bits of each factor is lost, or none is.
+        assert error <= 2**-9 if allowed else error <= 2**-18
+        assert (error > 2**-18) == allowed
+        if fast.report.plans == 1 + allowed:
+            assert fast.report.groups[0].tensor_cores == instruction
+    assert fast.report.plans == 2
+    assert fast(x).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("dtype", "instruction"),
+    [(torch.float16, "mma.m16n8k16.f16"), (torch.bfloat16, "mma.m16n8k16.bf16")],
+    ids=str,
+)
+def test_the_report_names_the_instruction(driver, dtype, instruction):
+    model, x = make("ensemble", dtype)
+    fast = pfcn.compile(model, (x,), device="cuda", strict=True)
+    assert fast.report.groups[0].tensor_cores == instruction
+    assert f"({instruction})" in str(fast.report)
+    assert fast.report.to_dict()["groups"][0]["tensor_cores"] == instruction
+    check(fast, model, x)
