@@ -1,6 +1,7 @@
 //===- LowerKernelsToGpu.cpp - kernels to GPU functions, and launches in their place ---===//
 
 #include "pfcn/Codegen/GpuKernel.h"
+#include "pfcn/Codegen/Launches.h"
 #include "pfcn/Codegen/LowerEachKernel.h"
 #include "pfcn/Codegen/MmaKernel.h"
 #include "pfcn/Codegen/MmaSchedule.h"

@@ -2,6 +2,7 @@
 
 #include "pfcn/Runtime/Compile.h"
 
+#include "pfcn/Codegen/Launches.h"
 #include "pfcn/Cuda/Images.h"
 #include "pfcn/Dialect/Pfcn.h"
 #include "pfcn/JIT/JIT.h"

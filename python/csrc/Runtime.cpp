@@ -233,8 +233,8 @@ static void bindCompile(py::module_ &module) {
       "compile",
       [](const Model &model, bool freeze, bool useKernels, bool fuse, std::vector<std::vector<int64_t>> outputStrides,
          std::optional<int> cudaDevice, bool cudaCopies, bool differentiate, bool allowTf32) {
-        CompileOptions options{
-            freeze, useKernels, fuse, cudaDevice, cudaCopies, differentiate, allowTf32, std::move(outputStrides)};
+        CompileOptions options{freeze,     useKernels,    fuse,      cudaDevice,
+                               cudaCopies, differentiate, allowTf32, std::move(outputStrides)};
         return compile(model, options);
       },
       py::arg("model"), py::kw_only(), py::arg("freeze") = false, py::arg("use_kernels") = true, py::arg("fuse") = true,

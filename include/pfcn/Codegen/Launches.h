@@ -8,6 +8,9 @@
 
 namespace mlir::pfcn {
 
+/// On a launch whose kernel multiplies on tensor cores: the instruction, as text.
+inline constexpr llvm::StringLiteral tensorCoresAttrName = "pfcn.tensor_cores";
+
 /// One entry a `pfcn.launch` of a GPU kernel, in program order: `kernel`, `grid`, `block`, `shared_bytes`, and
 /// `args`, one per parameter of the kernel, in order. A size that is only known at run time is null.
 llvm::json::Array describeLaunches(ModuleOp module);

@@ -65,9 +65,6 @@ inline constexpr llvm::StringLiteral gradientAttrName = "pfcn.gradient";
 inline constexpr llvm::StringLiteral wantedAttrName = "pfcn.wanted";
 inline constexpr llvm::StringLiteral notDifferentiableAttrName = "pfcn.not_differentiable";
 
-/// On a launch whose kernel multiplies on tensor cores: the instruction, as text.
-inline constexpr llvm::StringLiteral tensorCoresAttrName = "pfcn.tensor_cores";
-
 } // namespace mlir::pfcn
 
 #include "pfcn/Dialect/PfcnDialect.h.inc"
