@@ -235,24 +235,35 @@ static bool gelu(CallImporter &call) {
   return isFloat(call.resultDtype()) && call.finishWith<GeluOp>(call.tensor(0), call.builder.getBoolAttr(isTanh));
 }
 
-static bool buildClamp(CallImporter &call, FloatAttr min, FloatAttr max) {
+/// Integers between arguments `low` and `high`, each of them if it is there.
+static bool clampIntegers(CallImporter &call, std::optional<size_t> low, std::optional<size_t> high) {
   at::ScalarType dtype = call.resultDtype();
   Value input = isNumber(dtype) ? call.operand(0, dtype) : Value();
-  if (!input || isFloat(dtype))
-    return input && call.finishWith<ClampOp>(input, min, max);
-  auto limit = [&](FloatAttr bound) { return call.scalar(static_cast<int64_t>(bound.getValueAsDouble()), dtype); };
-  if (min)
-    input = MaximumOp::create(call.builder, call.loc, input.getType(), input, limit(min));
-  if (max)
-    input = MinimumOp::create(call.builder, call.loc, input.getType(), input, limit(max));
+  if (!input)
+    return false;
+  if (low && !call.isNone(*low))
+    input = MaximumOp::create(call.builder, call.loc, input.getType(), input, call.operand(*low, dtype));
+  if (high && !call.isNone(*high))
+    input = MinimumOp::create(call.builder, call.loc, input.getType(), input, call.operand(*high, dtype));
   return call.finish(input);
+}
+
+static bool buildClamp(CallImporter &call, FloatAttr min, FloatAttr max) {
+  Value input = isFloat(call.resultDtype()) ? call.operand(0, call.resultDtype()) : Value();
+  return input && call.finishWith<ClampOp>(input, min, max);
 }
 static FloatAttr bound(CallImporter &call, size_t i) {
   return call.isNone(i) ? FloatAttr() : call.builder.getF64FloatAttr(call.number(i));
 }
-static bool clamp(CallImporter &call) { return buildClamp(call, bound(call, 1), bound(call, 2)); }
-static bool clampMin(CallImporter &call) { return buildClamp(call, bound(call, 1), FloatAttr()); }
-static bool clampMax(CallImporter &call) { return buildClamp(call, FloatAttr(), bound(call, 1)); }
+static bool clamp(CallImporter &call) {
+  return isFloat(call.resultDtype()) ? buildClamp(call, bound(call, 1), bound(call, 2)) : clampIntegers(call, 1, 2);
+}
+static bool clampMin(CallImporter &call) {
+  return isFloat(call.resultDtype()) ? buildClamp(call, bound(call, 1), FloatAttr()) : clampIntegers(call, 1, {});
+}
+static bool clampMax(CallImporter &call) {
+  return isFloat(call.resultDtype()) ? buildClamp(call, FloatAttr(), bound(call, 1)) : clampIntegers(call, {}, 1);
+}
 static bool relu6(CallImporter &call) {
   return buildClamp(call, call.builder.getF64FloatAttr(0.0), call.builder.getF64FloatAttr(6.0));
 }
