@@ -109,7 +109,9 @@ public:
   void addComposed(std::initializer_list<llvm::StringRef> names, CallBuilder build) {
     addAll(names, {build, true, false});
   }
-  void addSmooth(std::initializer_list<llvm::StringRef> names, CallBuilder build) { addAll(names, {build, true, true}); }
+  void addSmooth(std::initializer_list<llvm::StringRef> names, CallBuilder build) {
+    addAll(names, {build, true, true});
+  }
   /// The entry for "aten::add.Tensor"; null where the dialect lacks the operator.
   const TableEntry *lookUp(llvm::StringRef name) const {
     auto found = entries.find(name);

@@ -5,9 +5,10 @@
 
 #include "Expr.h"
 
-#include <ATen/core/Reduction.h>
-
 namespace pfcn {
+
+/// What a loss does with those of its elements, as torch numbers it.
+enum Reduction : int64_t { kNone = 0, kMean = 1, kSum = 2 };
 
 /// Argument `i`, a tensor or a number, in the given element type.
 inline Expr in(CallImporter &call, size_t i, at::ScalarType dtype) {

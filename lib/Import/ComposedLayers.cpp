@@ -157,10 +157,10 @@ static bool lossOfClasses(CallImporter &call, Expr logits, size_t target, int64_
   Expr counts = (classes != static_cast<double>(ignored));
   loss = where(counts, loss, 0.0);
   auto dims = llvm::to_vector(llvm::seq<int64_t>(0, loss.rank()));
-  if (reduction == at::Reduction::None)
+  if (reduction == kNone)
     return finish(call, loss);
   loss = loss.reduce<SumOp>(dims);
-  if (reduction == at::Reduction::Mean)
+  if (reduction == kMean)
     loss = loss / counts.cast(loss.element()).reduce<SumOp>(dims);
   return finish(call, loss);
 }

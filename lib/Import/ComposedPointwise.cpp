@@ -226,9 +226,9 @@ template <typename Op> static bool addCombined(CallImporter &call) {
 /// The mean or the sum, or the elements themselves.
 static bool reduceLoss(CallImporter &call, Expr loss, int64_t reduction) {
   auto dims = llvm::to_vector(llvm::seq<int64_t>(0, loss.rank()));
-  if (reduction == at::Reduction::Mean)
+  if (reduction == kMean)
     loss = loss.reduce<MeanOp>(dims);
-  else if (reduction == at::Reduction::Sum)
+  else if (reduction == kSum)
     loss = loss.reduce<SumOp>(dims);
   return finish(call, loss);
 }

@@ -212,14 +212,15 @@ static Num buildFormula(Operation *op, ArrayRef<Num> x) {
 
 /// Ops that are exact in any type, or that rounding in f32 does not change: they need no detour.
 static bool keepsNarrowFloats(Operation *op) {
-  return isa<DetachOp, NegOp, AbsOp, SignOp, ReluOp, FloorOp, CeilOp, TruncOp, RoundOp, ClampOp, CastOp, AddOp, SubOp, MulOp,
-             DivOp, MaximumOp, MinimumOp, CopysignOp, CompareOp, WhereOp>(op);
+  return isa<DetachOp, NegOp, AbsOp, SignOp, ReluOp, FloorOp, CeilOp, TruncOp, RoundOp, ClampOp, CastOp, AddOp, SubOp,
+             MulOp, DivOp, MaximumOp, MinimumOp, CopysignOp, CompareOp, WhereOp>(op);
 }
 
 /// Ops whose formula also holds for integers and bool.
 static bool takesIntegers(Operation *op) {
-  return isa<DetachOp, NegOp, AbsOp, SignOp, ReluOp, FloorOp, CeilOp, TruncOp, RoundOp, CastOp, AddOp, SubOp, MulOp, MaximumOp,
-             MinimumOp, FmodOp, RemainderOp, BitwiseAndOp, BitwiseOrOp, BitwiseXorOp, CompareOp, WhereOp>(op);
+  return isa<DetachOp, NegOp, AbsOp, SignOp, ReluOp, FloorOp, CeilOp, TruncOp, RoundOp, CastOp, AddOp, SubOp, MulOp,
+             MaximumOp, MinimumOp, FmodOp, RemainderOp, BitwiseAndOp, BitwiseOrOp, BitwiseXorOp, CompareOp, WhereOp>(
+      op);
 }
 
 static Value buildPayload(Operation *op, ImplicitLocOpBuilder &builder, ValueRange elements) {
