@@ -219,9 +219,10 @@ void Classifier::release(const Node &node, SmallVectorImpl<unsigned> &ready) {
     }
 }
 
-/// Ops that an instance may contain: those with a batching rule, and foreign ones that keep no order.
+/// Ops that an instance may contain: those with a batching rule or composed of such, and foreign ones that keep no
+/// order.
 static bool isReplicable(Operation *op) {
-  if (!isa<BatchingOpInterface, OpaqueOp>(op) || op->getNumResults() == 0 || op->getNumRegions() != 0)
+  if (!isa<BatchingOpInterface, ComposedOp, OpaqueOp>(op) || op->getNumResults() == 0)
     return false;
   if (isa<CatOp, StackOp>(op) && op->getNumOperands() > kMaxFan)
     return false;

@@ -27,7 +27,22 @@
 using namespace mlir;
 using namespace mlir::pfcn;
 
-bool mlir::pfcn::isContraction(Operation *op) { return isa<LinearOp, MatmulOp, AddmmOp, BatchMatmulOp>(op); }
+bool mlir::pfcn::isContraction(Operation *op) {
+  if (auto composed = dyn_cast<ComposedOp>(op))
+    return llvm::any_of(*composed.getBodyBlock(), [](Operation &inner) { return isContraction(&inner); });
+  return isa<LinearOp, MatmulOp, AddmmOp, BatchMatmulOp, ConvOp>(op);
+}
+
+/// How many ops compute something.
+static int64_t countWork(Operation *op) {
+  if (auto composed = dyn_cast<ComposedOp>(op)) {
+    int64_t count = 0;
+    for (Operation &inner : composed.getBodyBlock()->without_terminator())
+      count += countWork(&inner);
+    return count;
+  }
+  return isMovement(op) ? 0 : 1;
+}
 
 bool mlir::pfcn::isMovement(Operation *op) {
   return isa<ReshapeOp, PermuteOp, SliceOp, SelectOp, UnsqueezeOp, SqueezeOp, ExpandOp, CatOp, StackOp>(op);
@@ -504,7 +519,9 @@ static int64_t countCopiedBytes(const Group &group) {
 /// Why a group does not pay (F6) or cannot be built (F8); empty if it does and can.
 std::string Finder::whyNot(const Group &group) const {
   ArrayRef<Operation *> body = group.getBody();
-  auto work = llvm::count_if(body, [](Operation *op) { return !isMovement(op); });
+  int64_t work = 0;
+  for (Operation *op : body)
+    work += countWork(op);
   if (work == 0)
     return "they only move data";
   int64_t copied = countCopiedBytes(group);

@@ -216,7 +216,7 @@ std::string Explainer::explainEqual(Operation *model, Operation *other) {
 void Explainer::explainJoin(Operation *join) {
   auto isComputed = [](Value value) {
     Operation *op = value.getDefiningOp();
-    return op && isa<BatchingOpInterface, OpaqueOp>(op) && !getPart(op);
+    return op && isa<BatchingOpInterface, ComposedOp, OpaqueOp>(op) && !getPart(op);
   };
   Value model;
   for (Value operand : join->getOperands())
@@ -264,8 +264,7 @@ void Explainer::explainOperators() {
               llvm::formatv("{0} calls of operator {1} run alone: {2}", ops.size(), name, difference->text), ""});
     else
       report({ops[0], ops[1],
-              llvm::formatv("{0} calls of operator {1} run alone: {2}", ops.size(), name,
-                            explainEqual(ops[0], ops[1])),
+              llvm::formatv("{0} calls of operator {1} run alone: {2}", ops.size(), name, explainEqual(ops[0], ops[1])),
               ""});
   }
 }

@@ -89,8 +89,12 @@ static MaybeSize findForeign(OpaqueOp op, Value value, int64_t dim) {
 
 MaybeSize mlir::pfcn::findSize(Value value, int64_t dim) {
   Operation *op = value.getDefiningOp();
-  if (!op)
+  if (!op) {
+    auto argument = cast<BlockArgument>(value);
+    if (auto composed = dyn_cast<ComposedOp>(argument.getOwner()->getParentOp()))
+      return findSize(composed.getInputs()[argument.getArgNumber()], dim);
     return SizeSource{value, dim};
+  }
   int64_t fromBack = ranked(value).getRank() - 1 - dim;
   return TypeSwitch<Operation *, MaybeSize>(op)
       .Case<LinearOp>([&](LinearOp linear) {
@@ -104,6 +108,17 @@ MaybeSize mlir::pfcn::findSize(Value value, int64_t dim) {
       .Case<SumOp, MeanOp, AmaxOp, AminOp, ProdOp>([&](auto reduction) {
         return findKept(reduction.getInput(), reduction.getKeepdim() ? ArrayRef<int64_t>() : reduction.getDims(), dim);
       })
+      .Case<ConvOp>([&](ConvOp conv) {
+        int64_t sample = conv.getType().getRank() - static_cast<int64_t>(conv.getStride().size()) - 2;
+        return dim == sample ? findSize(conv.getInput(), ranked(conv.getInput()).getRank() - 1 - fromBack)
+                             : MaybeSize();
+      })
+      .Case<MaxPoolOp, AvgPoolOp>([&](auto pool) {
+        bool isKept = fromBack >= static_cast<int64_t>(pool.getKernel().size());
+        return isKept ? findSize(pool.getInput(), dim) : MaybeSize();
+      })
+      .Case<PadOp, LayerNormOp, BatchNormOp>([&](auto other) { return findSize(other.getInput(), dim); })
+      .Case<ComposedOp>([&](ComposedOp composed) { return findSize(composed.getYielded(), dim); })
       .Case<ReshapeOp>([&](ReshapeOp reshape) { return findReshape(reshape, dim); })
       .Case<PermuteOp>([&](PermuteOp permute) { return findSize(permute.getInput(), permute.getPermutation()[dim]); })
       .Case<SliceOp>([&](SliceOp slice) {
@@ -129,13 +144,10 @@ MaybeSize mlir::pfcn::findSize(Value value, int64_t dim) {
         return isKept ? findSize(expand.getInput(), from) : MaybeSize();
       })
       .Case<OpaqueOp>([&](OpaqueOp opaque) { return findForeign(opaque, value, dim); })
-      .Case<LayerNormOp>([&](LayerNormOp norm) { return findSize(norm.getInput(), dim); })
       .Default([&](Operation *other) -> MaybeSize {
         if (!isa<BatchingOpInterface>(other)) // no op of a body, so its own result may be asked
           return SizeSource{value, dim};
-        bool isPointwise = other->hasTrait<OpTrait::Elementwise>() ||
-                           other->hasTrait<OpTrait::SameOperandsAndResultType>() ||
-                           isa<AddOp, SubOp, MulOp, DivOp, PowOp, MaximumOp, MinimumOp, CompareOp, WhereOp>(other);
+        bool isPointwise = other->hasTrait<Pointwise>() || other->hasTrait<OpTrait::SameOperandsAndResultType>();
         return isPointwise ? findBroadcast(other->getOperands(), fromBack) : MaybeSize();
       });
 }

@@ -57,6 +57,21 @@ Buffer KernelEmitter::makeContiguous(Value value) {
 // Payloads
 //===----------------------------------------------------------------------------===//
 
+/// An index: a sum of multiples of loops.
+OpFoldResult KernelEmitter::evaluate(AffineExpr expr, ArrayRef<OpFoldResult> indices) {
+  if (auto loop = dyn_cast<AffineDimExpr>(expr))
+    return indices[loop.getPosition()];
+  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
+    return builder.constant(constant.getValue());
+  auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
+  if (!binary || (expr.getKind() != AffineExprKind::Add && expr.getKind() != AffineExprKind::Mul)) {
+    failure = "an index is no sum of multiples of loops";
+    return builder.constant(0);
+  }
+  OpFoldResult lhs = evaluate(binary.getLHS(), indices), rhs = evaluate(binary.getRHS(), indices);
+  return expr.getKind() == AffineExprKind::Add ? builder.add(lhs, rhs) : builder.mul(lhs, rhs);
+}
+
 Value KernelEmitter::loadOperand(Value value, AffineMap map, ArrayRef<OpFoldResult> indices) {
   if (!buffers.count(value)) {
     failure = "an op reads a tensor that nothing has written";
@@ -64,7 +79,7 @@ Value KernelEmitter::loadOperand(Value value, AffineMap map, ArrayRef<OpFoldResu
   }
   SmallVector<OpFoldResult> position;
   for (AffineExpr expr : map.getResults())
-    position.push_back(indices[cast<AffineDimExpr>(expr).getPosition()]);
+    position.push_back(evaluate(expr, indices));
   return builder.load(buffers[value], position, cast<RankedTensorType>(value.getType()).getElementType());
 }
 

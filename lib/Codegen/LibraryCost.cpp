@@ -40,7 +40,21 @@ static double countBytes(Operation *op) {
   return bytes;
 }
 
-static bool isProduct(Operation *op) { return isa<LinearOp, MatmulOp, AddmmOp, BatchMatmulOp>(op); }
+static bool isProduct(Operation *op) { return isa<LinearOp, MatmulOp, AddmmOp, BatchMatmulOp, ConvOp>(op); }
+
+/// A convolution in as many groups as there are instances. Those of few channels run at a fraction of the rate.
+static double estimateConv(ConvOp op, double lanes, double rate) {
+  constexpr double channelsForFullRate = 64;
+  ArrayRef<int64_t> filter = cast<RankedTensorType>(op.getWeight().getType())
+                                 .getShape()
+                                 .take_back(op.getStride().size() +
+                                            1); // input channels and window; a transposed one has output channels there
+  double depth = 1;
+  for (int64_t size : filter)
+    depth *= static_cast<double>(size);
+  double part = std::clamp(static_cast<double>(filter.front()) / channelsForFullRate, 0.05, 1.0);
+  return countElements(op.getResult()) * depth / lanes / (rate * part);
+}
 
 static double estimateProduct(Operation *op, double lanes, double rate) {
   Value lhs = op->getOperand(isa<AddmmOp>(op) ? 1 : 0);
@@ -64,7 +78,9 @@ std::optional<double> mlir::pfcn::estimateLibrary(KernelOp kernel, int64_t vecto
     if (isa<ConstantOp, ReshapeOp, PermuteOp, SliceOp, SelectOp, UnsqueezeOp, SqueezeOp, ExpandOp>(op))
       continue; // mostly views
     hasProduct |= isProduct(&op);
-    if (isProduct(&op))
+    if (auto conv = dyn_cast<ConvOp>(op))
+      addCall(estimateConv(conv, lanes, rate), countBytes(&op));
+    else if (isProduct(&op))
       addCall(estimateProduct(&op, lanes, rate), countBytes(&op));
     else
       addCall(isa<AddOp, SubOp, MulOp, ReluOp>(op) ? 0 : countElements(op.getResult(0)) / lanes * transcendentalCost,

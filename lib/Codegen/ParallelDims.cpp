@@ -83,6 +83,10 @@ void ParallelDims::visitSubset(Value whole, Value part, ArrayRef<OpFoldResult> o
 
 LogicalResult ParallelDims::visit(Operation *op, std::string &reason) {
   if (auto generic = dyn_cast<linalg::GenericOp>(op)) {
+    if (!generic.getShapesToLoopsMap()) {
+      reason = "the sizes of the loops of a linalg.generic do not follow from its operands";
+      return failure();
+    }
     SmallVector<int> &loopIds = loops[op];
     for (auto [size, iterator] : llvm::zip(generic.getStaticLoopRanges(), generic.getIteratorTypesArray())) {
       loopIds.push_back(create(size));
@@ -94,12 +98,15 @@ LogicalResult ParallelDims::visit(Operation *op, std::string &reason) {
         continue;
       SmallVector<int> dims = dimsOf(operand.get());
       for (auto [dim, expr] : llvm::zip(dims, generic.getMatchingIndexingMap(&operand).getResults())) {
-        auto loop = dyn_cast<AffineDimExpr>(expr);
-        if (!loop) {
-          reason = "a linalg.generic indexes an operand by more than a loop";
-          return failure();
+        if (auto loop = dyn_cast<AffineDimExpr>(expr)) {
+          unite(loopIds[loop.getPosition()], dim);
+          continue;
         }
-        unite(loopIds[loop.getPosition()], dim);
+        // A window: each of its loops sees all of the dimension.
+        markBroken(dim);
+        for (unsigned loop = 0; loop < generic.getNumLoops(); ++loop)
+          if (expr.isFunctionOfDim(loop))
+            markBroken(loopIds[loop]);
       }
     }
     for (auto [init, result] : llvm::zip(generic.getDpsInits(), generic->getResults()))

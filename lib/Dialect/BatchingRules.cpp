@@ -6,7 +6,7 @@
 //
 //===----------------------------------------------------------------------------===//
 
-#include "pfcn/Dialect/Pfcn.h"
+#include "Pointwise.h"
 
 #include "mlir/IR/Builders.h"
 
@@ -49,66 +49,19 @@ static int64_t maxBodyRank(ArrayRef<BatchedValue> operands) {
   return rank;
 }
 
-/// The same op with other operands, and a result with the instance dimension.
-static Batched cloneBatched(Operation *op, OpBuilder &builder, ValueRange operands, int64_t count) {
+Batched mlir::pfcn::cloneBatched(Operation *op, OpBuilder &builder, ValueRange operands, int64_t count) {
   OperationState state(op->getLoc(), op->getName(), operands, withInstances(op->getResult(0).getType(), count));
   state.addAttributes(op->getAttrs());
   return single(builder.create(state)->getResult(0));
 }
 
-/// Pointwise ops and all that broadcasts.
-static Batched batchPointwise(Operation *op, OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t count) {
+Batched mlir::pfcn::batchPointwise(Operation *op, OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t count) {
   int64_t rank = maxBodyRank(operands);
   SmallVector<Value> aligned;
   for (const BatchedValue &operand : operands)
     aligned.push_back(alignRank(builder, op->getLoc(), operand, rank));
   return cloneBatched(op, builder, aligned, count);
 }
-
-#define PFCN_POINTWISE(Op)                                                                                             \
-  Batched Op::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t count) {                              \
-    return batchPointwise(*this, builder, operands, count);                                                            \
-  }
-PFCN_POINTWISE(NegOp)
-PFCN_POINTWISE(AbsOp)
-PFCN_POINTWISE(SignOp)
-PFCN_POINTWISE(ReluOp)
-PFCN_POINTWISE(ExpOp)
-PFCN_POINTWISE(Expm1Op)
-PFCN_POINTWISE(LogOp)
-PFCN_POINTWISE(Log1pOp)
-PFCN_POINTWISE(SqrtOp)
-PFCN_POINTWISE(RsqrtOp)
-PFCN_POINTWISE(ReciprocalOp)
-PFCN_POINTWISE(TanhOp)
-PFCN_POINTWISE(SigmoidOp)
-PFCN_POINTWISE(SiluOp)
-PFCN_POINTWISE(MishOp)
-PFCN_POINTWISE(ErfOp)
-PFCN_POINTWISE(SinOp)
-PFCN_POINTWISE(CosOp)
-PFCN_POINTWISE(FloorOp)
-PFCN_POINTWISE(CeilOp)
-PFCN_POINTWISE(HardswishOp)
-PFCN_POINTWISE(HardsigmoidOp)
-PFCN_POINTWISE(LogSigmoidOp)
-PFCN_POINTWISE(DetachOp)
-PFCN_POINTWISE(LeakyReluOp)
-PFCN_POINTWISE(EluOp)
-PFCN_POINTWISE(SoftplusOp)
-PFCN_POINTWISE(GeluOp)
-PFCN_POINTWISE(ClampOp)
-PFCN_POINTWISE(CastOp)
-PFCN_POINTWISE(AddOp)
-PFCN_POINTWISE(SubOp)
-PFCN_POINTWISE(MulOp)
-PFCN_POINTWISE(DivOp)
-PFCN_POINTWISE(PowOp)
-PFCN_POINTWISE(MaximumOp)
-PFCN_POINTWISE(MinimumOp)
-PFCN_POINTWISE(CompareOp)
-PFCN_POINTWISE(WhereOp)
-#undef PFCN_POINTWISE
 
 //===----------------------------------------------------------------------------===//
 // Contractions
@@ -244,9 +197,23 @@ Batched LayerNormOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, 
       LayerNormOp::create(builder, loc, input.getType(), input, weight, bias, getNormalizedRankAttr(), getEpsAttr()));
 }
 
+Batched BatchNormOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t count) {
+  SmallVector<Value> values{materialize(builder, getLoc(), operands[0], count)};
+  for (const BatchedValue &operand : operands.drop_front())
+    values.push_back(operand.value);
+  FailureOr<SmallVector<Value>> result = cloneBatched(*this, builder, values, count);
+  result->front().getDefiningOp<BatchNormOp>().setChannel(getChannel() + 1);
+  return result;
+}
+
 //===----------------------------------------------------------------------------===//
 // Views and joins
 //===----------------------------------------------------------------------------===//
+
+Batched FlipOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t) {
+  Value input = operands[0].value;
+  return single(FlipOp::create(builder, getLoc(), input.getType(), input, shiftDims(getDims())));
+}
 
 Batched ReshapeOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t count) {
   return cloneBatched(*this, builder, operands[0].value, count);

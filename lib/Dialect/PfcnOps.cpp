@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------------===//
 
-#include "pfcn/Dialect/Pfcn.h"
+#include "Pointwise.h"
 
 #include "mlir/IR/Builders.h"
 
@@ -40,8 +40,8 @@ static FailureOr<SmallVector<int64_t>> broadcastShapes(ArrayRef<int64_t> a, Arra
   return shape;
 }
 
-static LogicalResult inferBroadcast(std::optional<Location> loc, ArrayRef<Value> operands, Type elementType,
-                                    SmallVectorImpl<Type> &types) {
+LogicalResult mlir::pfcn::inferBroadcast(std::optional<Location> loc, ArrayRef<Value> operands, Type elementType,
+                                         SmallVectorImpl<Type> &types) {
   SmallVector<int64_t> shape;
   for (Value operand : operands) {
     FailureOr<SmallVector<int64_t>> joined = broadcastShapes(shape, ranked(operand).getShape());
@@ -53,21 +53,6 @@ static LogicalResult inferBroadcast(std::optional<Location> loc, ArrayRef<Value>
   types.push_back(RankedTensorType::get(shape, elementType));
   return success();
 }
-
-#define PFCN_BINARY(Op)                                                                                                \
-  LogicalResult Op::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor adaptor,                      \
-                                     SmallVectorImpl<Type> &types) {                                                   \
-    return inferBroadcast(loc, {adaptor.getLhs(), adaptor.getRhs()}, ranked(adaptor.getLhs()).getElementType(),        \
-                          types);                                                                                      \
-  }
-PFCN_BINARY(AddOp)
-PFCN_BINARY(SubOp)
-PFCN_BINARY(MulOp)
-PFCN_BINARY(DivOp)
-PFCN_BINARY(PowOp)
-PFCN_BINARY(MaximumOp)
-PFCN_BINARY(MinimumOp)
-#undef PFCN_BINARY
 
 LogicalResult CompareOp::inferReturnTypes(MLIRContext *context, std::optional<Location> loc, Adaptor adaptor,
                                           SmallVectorImpl<Type> &types) {
@@ -196,6 +181,22 @@ LogicalResult LayerNormOp::verify() {
       return emitOpError("weight and bias must end in the normalized shape [") << normalized << "]";
   return success();
 }
+
+LogicalResult BatchNormOp::verify() {
+  RankedTensorType type = ranked(getInput());
+  int64_t channel = getChannel();
+  if (channel < 0 || channel >= type.getRank())
+    return emitOpError("dimension ") << channel << " is out of range for rank " << type.getRank();
+  for (Value perChannel : getOperands().drop_front()) {
+    RankedTensorType given = ranked(perChannel);
+    if (given.getRank() < 1 || given.getRank() > 2 || given.getShape().back() != type.getDimSize(channel) ||
+        (given.getRank() == 2 && given.getDimSize(0) != type.getDimSize(0)))
+      return emitOpError("statistics, weight and bias must have one element per channel");
+  }
+  return success();
+}
+
+LogicalResult FlipOp::verify() { return verifyDims(*this, getDims(), ranked(getInput()).getRank()); }
 
 LogicalResult PermuteOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor adaptor,
                                           SmallVectorImpl<Type> &types) {
@@ -417,7 +418,7 @@ template <typename Op> static LogicalResult verifyFresh(Op op) {
 LogicalResult EmptyOp::verify() { return verifyFresh(*this); }
 LogicalResult ZerosOp::verify() { return verifyFresh(*this); }
 
-static LogicalResult verifyOpaqueArgument(OpaqueOp op, Attribute argument) {
+template <typename Op> static LogicalResult verifyOpaqueArgument(Op op, Attribute argument) {
   if (auto list = dyn_cast<ArrayAttr>(argument)) {
     for (Attribute element : list)
       if (failed(verifyOpaqueArgument(op, element)))
@@ -485,6 +486,22 @@ LogicalResult OpaqueOp::verify() {
   if (failed(verifyOpaqueArgument(*this, getArguments())) || failed(verifySizes(*this)))
     return failure();
   return getBatched() ? verifyBatched(*this) : success();
+}
+
+LogicalResult ComposedOp::verify() {
+  if (!getName().contains("::"))
+    return emitOpError("operator name must be qualified, as in 'aten::relu'");
+  if (failed(verifyOpaqueArgument(*this, getArguments())))
+    return failure();
+  if (!llvm::equal(getBodyBlock()->getArgumentTypes(), getInputs().getTypes()))
+    return emitOpError("body must take the operands of the op");
+  Operation *yield = getBodyBlock()->getTerminator();
+  if (yield->getNumOperands() != 1 || yield->getOperand(0).getType() != getType())
+    return emitOpError("body must yield one value of the type of the result");
+  for (Operation &op : getBodyBlock()->without_terminator())
+    if (!isa<BatchingOpInterface, ConstantOp>(op))
+      return emitOpError("body may only hold compute ops of the dialect, not ") << op.getName();
+  return success();
 }
 
 void OpaqueOp::getEffects(SmallVectorImpl<MemoryEffects::EffectInstance> &effects) {

@@ -53,6 +53,19 @@ PFCN_UNARY(SigmoidOp, g * ((1.0 - r) * r))
 PFCN_UNARY(ErfOp, g * (1.12837916709551257390 * exp(-(x * x))))
 PFCN_UNARY(SinOp, g *x.apply<CosOp>())
 PFCN_UNARY(CosOp, g * -x.apply<SinOp>())
+PFCN_UNARY(TanOp, g * (1.0 + r * r))
+PFCN_UNARY(AsinOp, g * (1.0 - x * x).apply<RsqrtOp>())
+PFCN_UNARY(AcosOp, g * -(1.0 - x * x).apply<RsqrtOp>())
+PFCN_UNARY(AtanOp, g / (x * x + 1.0))
+PFCN_UNARY(SinhOp, g *x.apply<CoshOp>())
+PFCN_UNARY(CoshOp, g *x.apply<SinhOp>())
+PFCN_UNARY(AsinhOp, g *(x *x + 1.0).apply<RsqrtOp>())
+PFCN_UNARY(AcoshOp, g *((x * x - 1.0).apply<RsqrtOp>()))
+PFCN_UNARY(AtanhOp, g / (1.0 - x * x))
+PFCN_UNARY(Exp2Op, g * r * 0.69314718055994530942)
+PFCN_UNARY(Log2Op, g / (x * 0.69314718055994530942))
+PFCN_UNARY(Log10Op, g / (x * 2.30258509299404568402))
+PFCN_UNARY(ErfcOp, g * (-1.12837916709551257390 * exp(-(x * x))))
 #undef PFCN_UNARY
 
 // Piecewise constant: zeros, as torch has it, which are not the same as no gradient.
@@ -63,7 +76,25 @@ PFCN_UNARY(CosOp, g * -x.apply<SinOp>())
 PFCN_FLAT(SignOp)
 PFCN_FLAT(FloorOp)
 PFCN_FLAT(CeilOp)
+PFCN_FLAT(TruncOp)
+PFCN_FLAT(RoundOp)
 #undef PFCN_FLAT
+
+// None here: groups with these are trained in eager.
+#define PFCN_WITHOUT(Op)                                                                                               \
+  Gradients Op::vjp(OpBuilder &, Value, ArrayRef<bool>) { return failure(); }
+PFCN_WITHOUT(Atan2Op)
+PFCN_WITHOUT(FmodOp)
+PFCN_WITHOUT(RemainderOp)
+PFCN_WITHOUT(CopysignOp)
+#undef PFCN_WITHOUT
+
+#define PFCN_OF_BITS(Op)                                                                                               \
+  Gradients Op::vjp(OpBuilder &, Value, ArrayRef<bool>) { return SmallVector<Value>(2); }
+PFCN_OF_BITS(BitwiseAndOp)
+PFCN_OF_BITS(BitwiseOrOp)
+PFCN_OF_BITS(BitwiseXorOp)
+#undef PFCN_OF_BITS
 
 Gradients CompareOp::vjp(OpBuilder &, Value, ArrayRef<bool>) { return SmallVector<Value>(2); }
 Gradients DetachOp::vjp(OpBuilder &, Value, ArrayRef<bool>) { return SmallVector<Value>(1); }

@@ -104,9 +104,7 @@ DenseElementsAttr getData(MLIRContext *context, const at::Tensor &tensor) {
 }
 
 static bool isFloat(at::ScalarType dtype) { return at::isFloatingType(dtype); }
-/// Numbers that the dialect computes with: no booleans, whose sum is torch's `or`, and no
-/// uint8, which no op of the dialect computes with.
-static bool isNumber(at::ScalarType dtype) {
+bool isNumber(at::ScalarType dtype) {
   return isFloat(dtype) || (at::isIntegralType(dtype, /*includeBool=*/false) && dtype != at::kByte);
 }
 
@@ -148,7 +146,7 @@ Value CallImporter::cast(Value value, at::ScalarType dtype) {
 
 Value CallImporter::operand(size_t i, at::ScalarType dtype) {
   if (isTensor(i)) {
-    if (source(i).isScalar())
+    if (source(i).isScalar() && !isComposing)
       return scalar(source(i).constant.item(), dtype);
     if (meta(i).dtype == at::kByte || at::isComplexType(meta(i).dtype))
       return Value();
@@ -237,6 +235,19 @@ static bool gelu(CallImporter &call) {
   return isFloat(call.resultDtype()) && call.finishWith<GeluOp>(call.tensor(0), call.builder.getBoolAttr(isTanh));
 }
 
+/// Integers between arguments `low` and `high`, each of them if it is there.
+static bool clampIntegers(CallImporter &call, std::optional<size_t> low, std::optional<size_t> high) {
+  at::ScalarType dtype = call.resultDtype();
+  Value input = isNumber(dtype) ? call.operand(0, dtype) : Value();
+  if (!input)
+    return false;
+  if (low && !call.isNone(*low))
+    input = MaximumOp::create(call.builder, call.loc, input.getType(), input, call.operand(*low, dtype));
+  if (high && !call.isNone(*high))
+    input = MinimumOp::create(call.builder, call.loc, input.getType(), input, call.operand(*high, dtype));
+  return call.finish(input);
+}
+
 static bool buildClamp(CallImporter &call, FloatAttr min, FloatAttr max) {
   Value input = isFloat(call.resultDtype()) ? call.operand(0, call.resultDtype()) : Value();
   return input && call.finishWith<ClampOp>(input, min, max);
@@ -244,15 +255,20 @@ static bool buildClamp(CallImporter &call, FloatAttr min, FloatAttr max) {
 static FloatAttr bound(CallImporter &call, size_t i) {
   return call.isNone(i) ? FloatAttr() : call.builder.getF64FloatAttr(call.number(i));
 }
-static bool clamp(CallImporter &call) { return buildClamp(call, bound(call, 1), bound(call, 2)); }
-static bool clampMin(CallImporter &call) { return buildClamp(call, bound(call, 1), FloatAttr()); }
-static bool clampMax(CallImporter &call) { return buildClamp(call, FloatAttr(), bound(call, 1)); }
+static bool clamp(CallImporter &call) {
+  return isFloat(call.resultDtype()) ? buildClamp(call, bound(call, 1), bound(call, 2)) : clampIntegers(call, 1, 2);
+}
+static bool clampMin(CallImporter &call) {
+  return isFloat(call.resultDtype()) ? buildClamp(call, bound(call, 1), FloatAttr()) : clampIntegers(call, 1, {});
+}
+static bool clampMax(CallImporter &call) {
+  return isFloat(call.resultDtype()) ? buildClamp(call, FloatAttr(), bound(call, 1)) : clampIntegers(call, {}, 1);
+}
 static bool relu6(CallImporter &call) {
   return buildClamp(call, call.builder.getF64FloatAttr(0.0), call.builder.getF64FloatAttr(6.0));
 }
 
-/// The element type in which torch compares.
-static at::ScalarType getCommonDtype(const CallImporter &call, size_t first, size_t second) {
+at::ScalarType getCommonDtype(const CallImporter &call, size_t first, size_t second) {
   std::optional<at::ScalarType> tensors, scalars, numbers; // of rank 1 or more, of rank 0, Python's
   auto join = [](std::optional<at::ScalarType> &all, at::ScalarType dtype) {
     all = all ? c10::promoteTypes(*all, dtype) : dtype;
@@ -311,18 +327,51 @@ static bool threshold(CallImporter &call) {
   return call.finishWith<WhereOp>(below, call.operand(2, dtype), self);
 }
 
-/// input + value * (a * b), input + value * (a / b).
-template <typename Op> static bool addCombined(CallImporter &call) {
+/// The rest of a division. Integers decline a divisor that is not known to be harmless: torch raises for 0.
+template <typename Op> static bool rest(CallImporter &call) {
+  if (isFloat(call.resultDtype()))
+    return binary<Op>(call);
+  if (call.isTensor(1) && !call.source(1).isScalar())
+    return false;
+  int64_t divisor = (call.isTensor(1) ? call.source(1).constant.item() : call.constant(1).toScalar()).toLong();
+  return divisor != 0 && divisor != -1 && binary<Op>(call);
+}
+
+template <typename Op> static bool bits(CallImporter &call) {
   at::ScalarType dtype = call.resultDtype();
-  if (!isFloat(dtype))
+  if (!at::isIntegralType(dtype, /*includeBool=*/true) || dtype == at::kByte)
     return false;
-  Value input = call.operand(0, dtype), a = call.operand(1, dtype), b = call.operand(2, dtype);
-  if (!input || !a || !b)
-    return false;
-  Value product = call.builder.createOrFold<Op>(call.loc, a, b);
-  if (call.number(3) != 1.0)
-    product = call.builder.createOrFold<MulOp>(call.loc, product, call.operand(3, dtype));
-  return call.finishWith<AddOp>(input, product);
+  Value lhs = call.operand(0, dtype), rhs = call.operand(1, dtype);
+  return lhs && rhs && call.finishWith<Op>(lhs, rhs);
+}
+
+template <typename Op> static bool logical(CallImporter &call) {
+  Value lhs = call.operand(0, at::kBool), rhs = call.operand(1, at::kBool);
+  return lhs && rhs && call.finishWith<Op>(lhs, rhs);
+}
+
+static bool isZero(CallImporter &call, Value input, at::ScalarType dtype) {
+  return input && call.finishWith<CompareOp>(PredicateAttr::get(call.builder.getContext(), Predicate::eq), input,
+                                             call.scalar(0, dtype));
+}
+
+static bool logicalNot(CallImporter &call) {
+  at::ScalarType dtype = call.meta(0).dtype;
+  return (isNumber(dtype) || dtype == at::kBool) && isZero(call, call.operand(0, dtype), dtype);
+}
+
+static bool bitwiseNot(CallImporter &call) {
+  at::ScalarType dtype = call.resultDtype();
+  if (dtype == at::kBool)
+    return logicalNot(call);
+  Value input = isNumber(dtype) && !isFloat(dtype) ? call.operand(0, dtype) : Value();
+  return input && call.finishWith<BitwiseXorOp>(input, call.scalar(-1, dtype));
+}
+
+static bool isNan(CallImporter &call) {
+  Value input = isFloat(call.meta(0).dtype) ? call.tensor(0) : Value();
+  auto predicate = PredicateAttr::get(call.builder.getContext(), Predicate::ne);
+  return input && call.finishWith<CompareOp>(predicate, input, input);
 }
 
 /// Operators that give back what they are given.
@@ -418,6 +467,13 @@ template <typename Op> static bool reduceAll(CallImporter &call) {
 /// (self, dims, keepdim, ...)
 template <typename Op> static bool reduceDims(CallImporter &call) {
   return buildReduction<Op>(call, call.dims(1), call.flag(2));
+}
+
+/// Over booleans: any is the largest, all the smallest.
+template <typename Op, bool hasDims> static bool anyOrAll(CallImporter &call) {
+  Value input = call.resultDtype() == at::kBool ? call.operand(0, at::kBool) : Value();
+  auto dims = hasDims ? call.dims(1) : llvm::to_vector(llvm::seq<int64_t>(0, call.meta(0).rank()));
+  return input && call.finishWith<Op>(input, dims, hasDims && call.flag(2));
 }
 
 template <typename Op> static bool softmax(CallImporter &call) {
@@ -672,12 +728,9 @@ static bool fill(CallImporter &call) {
 // The table
 //===----------------------------------------------------------------------------===//
 
-static llvm::StringMap<CallBuilder> makeTable() {
-  llvm::StringMap<CallBuilder> table;
-  auto add = [&](std::initializer_list<StringRef> names, CallBuilder build) {
-    for (StringRef name : names)
-      table[("aten::" + name).str()] = build;
-  };
+static AtenTable makeTable() {
+  AtenTable table;
+  auto add = [&](std::initializer_list<StringRef> names, CallBuilder build) { table.add(names, build); };
   // Pointwise
   add({"neg", "negative"}, unary<NegOp>);
   add({"abs", "absolute"}, unary<AbsOp>);
@@ -697,8 +750,23 @@ static llvm::StringMap<CallBuilder> makeTable() {
   add({"erf", "special_erf"}, floatUnary<ErfOp>);
   add({"sin"}, floatUnary<SinOp>);
   add({"cos"}, floatUnary<CosOp>);
-  add({"floor"}, floatUnary<FloorOp>);
-  add({"ceil"}, floatUnary<CeilOp>);
+  add({"tan"}, floatUnary<TanOp>);
+  add({"asin", "arcsin"}, floatUnary<AsinOp>);
+  add({"acos", "arccos"}, floatUnary<AcosOp>);
+  add({"atan", "arctan"}, floatUnary<AtanOp>);
+  add({"sinh"}, floatUnary<SinhOp>);
+  add({"cosh"}, floatUnary<CoshOp>);
+  add({"asinh", "arcsinh"}, floatUnary<AsinhOp>);
+  add({"acosh", "arccosh"}, floatUnary<AcoshOp>);
+  add({"atanh", "arctanh"}, floatUnary<AtanhOp>);
+  add({"exp2", "special_exp2"}, floatUnary<Exp2Op>);
+  add({"log2"}, floatUnary<Log2Op>);
+  add({"log10"}, floatUnary<Log10Op>);
+  add({"erfc", "special_erfc"}, floatUnary<ErfcOp>);
+  add({"floor"}, unary<FloorOp>);
+  add({"ceil"}, unary<CeilOp>);
+  add({"trunc", "fix"}, unary<TruncOp>);
+  add({"round", "special_round"}, unary<RoundOp>);
   add({"hardswish"}, floatUnary<HardswishOp>);
   add({"hardsigmoid"}, floatUnary<HardsigmoidOp>);
   add({"log_sigmoid"}, floatUnary<LogSigmoidOp>);
@@ -724,8 +792,22 @@ static llvm::StringMap<CallBuilder> makeTable() {
   add({"pow.Scalar"}, floatBinary<PowOp>);
   add({"maximum", "max.other"}, binary<MaximumOp>);
   add({"minimum", "min.other"}, binary<MinimumOp>);
-  add({"addcmul"}, addCombined<MulOp>);
-  add({"addcdiv"}, addCombined<DivOp>);
+  add({"atan2", "arctan2"}, floatBinary<Atan2Op>);
+  add({"copysign.Tensor", "copysign.Scalar"}, floatBinary<CopysignOp>);
+  add({"fmod.Tensor", "fmod.Scalar"}, rest<FmodOp>);
+  add({"remainder.Tensor", "remainder.Scalar", "remainder.Scalar_Tensor"}, rest<RemainderOp>);
+  add({"bitwise_and.Tensor", "bitwise_and.Scalar", "bitwise_and.Scalar_Tensor", "__and__.Tensor", "__and__.Scalar"},
+      bits<BitwiseAndOp>);
+  add({"bitwise_or.Tensor", "bitwise_or.Scalar", "bitwise_or.Scalar_Tensor", "__or__.Tensor", "__or__.Scalar"},
+      bits<BitwiseOrOp>);
+  add({"bitwise_xor.Tensor", "bitwise_xor.Scalar", "bitwise_xor.Scalar_Tensor", "__xor__.Tensor", "__xor__.Scalar"},
+      bits<BitwiseXorOp>);
+  add({"logical_and"}, logical<BitwiseAndOp>);
+  add({"logical_or"}, logical<BitwiseOrOp>);
+  add({"logical_xor"}, logical<BitwiseXorOp>);
+  add({"logical_not"}, logicalNot);
+  add({"bitwise_not"}, bitwiseNot);
+  add({"isnan"}, isNan);
   add({"eq.Tensor", "eq.Scalar"}, compare<Predicate::eq>);
   add({"ne.Tensor", "ne.Scalar", "not_equal.Tensor", "not_equal.Scalar"}, compare<Predicate::ne>);
   add({"lt.Tensor", "lt.Scalar", "less.Tensor", "less.Scalar"}, compare<Predicate::lt>);
@@ -733,7 +815,7 @@ static llvm::StringMap<CallBuilder> makeTable() {
   add({"gt.Tensor", "gt.Scalar", "greater.Tensor", "greater.Scalar"}, compare<Predicate::gt>);
   add({"ge.Tensor", "ge.Scalar", "greater_equal.Tensor", "greater_equal.Scalar"}, compare<Predicate::ge>);
   add({"where.self", "where.ScalarSelf", "where.ScalarOther", "where.Scalar"}, where);
-  add({"masked_fill.Scalar"}, maskedFill);
+  add({"masked_fill.Scalar", "masked_fill.Tensor"}, maskedFill);
   add({"detach", "detach_copy"}, detach);
   add({"positive", "alias", "clone", "contiguous", "dropout", "feature_dropout", "alpha_dropout", "lift_fresh",
        "lift_fresh_copy", "lift", "alias_copy", "resolve_conj", "resolve_neg"},
@@ -758,6 +840,10 @@ static llvm::StringMap<CallBuilder> makeTable() {
   add({"min"}, reduceAll<AminOp>);
   add({"prod"}, reduceAll<ProdOp>);
   add({"prod.dim_int"}, reduceDims<ProdOp>);
+  add({"any"}, anyOrAll<AmaxOp, false>);
+  add({"any.dim", "any.dims"}, anyOrAll<AmaxOp, true>);
+  add({"all"}, anyOrAll<AminOp, false>);
+  add({"all.dim", "all.dims"}, anyOrAll<AminOp, true>);
   add({"softmax.int", "special_softmax", "_softmax"}, softmax<SoftmaxOp>);
   add({"log_softmax.int", "special_log_softmax", "_log_softmax"}, softmax<LogSoftmaxOp>);
   add({"layer_norm"}, layerNorm);
@@ -792,12 +878,17 @@ static llvm::StringMap<CallBuilder> makeTable() {
   add({"fill.Scalar", "fill.Tensor"}, fill);
   add({"new_full"}, full<2>);
   add({"scalar_tensor"}, full<0>);
+  addWindows(table);
+  addComposedPointwise(table);
+  addComposedReductions(table);
+  addComposedLayers(table);
+  addRecurrent(table);
   return table;
 }
 
-CallBuilder lookUpBuilder(llvm::StringRef name) {
-  static const llvm::StringMap<CallBuilder> table = makeTable();
-  return table.lookup(name);
+const AtenTable &getAtenTable() {
+  static const AtenTable table = makeTable();
+  return table;
 }
 
 } // namespace pfcn

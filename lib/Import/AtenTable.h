@@ -12,6 +12,7 @@
 #include "pfcn/Import/Tape.h"
 
 #include "mlir/IR/Builders.h"
+#include "llvm/ADT/StringMap.h"
 
 namespace pfcn {
 
@@ -27,11 +28,13 @@ mlir::DenseElementsAttr getData(mlir::MLIRContext *context, const at::Tensor &te
 class CallImporter {
 public:
   CallImporter(mlir::OpBuilder &builder, mlir::Location loc, const Tape &tape, const TapeCall &call,
-               llvm::ArrayRef<mlir::Value> values)
-      : builder(builder), loc(loc), tape(tape), call(call), values(values) {}
+               llvm::ArrayRef<mlir::Value> values, bool isComposing = false)
+      : builder(builder), loc(loc), isComposing(isComposing), tape(tape), call(call), values(values) {}
 
   mlir::OpBuilder &builder;
   mlir::Location loc;
+  /// Whether it builds the body of a `pfcn.composed`, in which no operand is a known number.
+  const bool isComposing;
   /// What the builder leaves: one value per result of the call.
   llvm::SmallVector<mlir::Value> results;
 
@@ -92,8 +95,54 @@ private:
 
 using CallBuilder = bool (*)(CallImporter &);
 
-/// The builder for "aten::add.Tensor"; null where the dialect lacks the operator.
-CallBuilder lookUpBuilder(llvm::StringRef name);
+/// How an operator is said in the dialect: by ops in its place, or by a `pfcn.composed` that holds them.
+struct TableEntry {
+  CallBuilder build = nullptr;
+  bool isComposed = false;
+  /// Of a composed one: whether the gradient of its body is torch's everywhere.
+  bool isSmooth = false;
+};
+
+class AtenTable {
+public:
+  void add(std::initializer_list<llvm::StringRef> names, CallBuilder build) { addAll(names, {build, false, false}); }
+  void addComposed(std::initializer_list<llvm::StringRef> names, CallBuilder build) {
+    addAll(names, {build, true, false});
+  }
+  void addSmooth(std::initializer_list<llvm::StringRef> names, CallBuilder build) {
+    addAll(names, {build, true, true});
+  }
+  /// The entry for "aten::add.Tensor"; null where the dialect lacks the operator.
+  const TableEntry *lookUp(llvm::StringRef name) const {
+    auto found = entries.find(name);
+    return found == entries.end() ? nullptr : &found->second;
+  }
+
+private:
+  void addAll(std::initializer_list<llvm::StringRef> names, TableEntry entry) {
+    for (llvm::StringRef name : names)
+      entries[("aten::" + name).str()] = entry;
+  }
+  llvm::StringMap<TableEntry> entries;
+};
+
+const AtenTable &getAtenTable();
+
+// The parts of the table that have files of their own.
+void addWindows(AtenTable &table);
+void addComposedPointwise(AtenTable &table);
+void addComposedReductions(AtenTable &table);
+void addComposedLayers(AtenTable &table);
+void addRecurrent(AtenTable &table);
+
+/// `pad` in the modes that fill up with elements of the tensor.
+bool padByCopies(CallImporter &call);
+
+/// Numbers that the dialect computes with: no booleans, whose sum is torch's `or`, and no
+/// uint8, which the dialect does not tell apart from int8.
+bool isNumber(at::ScalarType dtype);
+/// The element type in which torch computes with two arguments.
+at::ScalarType getCommonDtype(const CallImporter &call, size_t first, size_t second);
 
 } // namespace pfcn
 

@@ -132,9 +132,33 @@ static bool isTypeQuery(const std::string &name) {
 /// Operators that look at data only to check it, or to compute with: not to choose a shape.
 static bool readsDataHarmlessly(const std::string &name) {
   static const std::unordered_set<std::string> harmless = {"aten::histc",    "aten::cov",         "aten::corrcoef",
-                                                           "aten::quantile", "aten::nanquantile", "aten::rrelu"};
+                                                           "aten::quantile", "aten::nanquantile", "aten::rrelu",
+                                                           "aten::var",      "aten::std",         "aten::masked_fill"};
   return harmless.contains(name) || name.starts_with("aten::index_put") ||
          (name.starts_with("aten::linalg_") && name != "aten::linalg_lstsq");
+}
+
+/// Operators that torch itself runs as calls of others, and that are recorded as those.
+static bool isRecordedInParts(const std::string &name) {
+  static const std::unordered_set<std::string> composites = {"aten::einsum",
+                                                             "aten::inner",
+                                                             "aten::tensordot",
+                                                             "aten::vdot",
+                                                             "aten::linalg_vecdot",
+                                                             "aten::linalg_multi_dot",
+                                                             "aten::chain_matmul",
+                                                             "aten::kron",
+                                                             "aten::diff",
+                                                             "aten::trapezoid",
+                                                             "aten::cumulative_trapezoid",
+                                                             "aten::linalg_norm",
+                                                             "aten::linalg_matrix_norm",
+                                                             "aten::cosine_embedding_loss",
+                                                             "aten::margin_ranking_loss",
+                                                             "aten::hinge_embedding_loss",
+                                                             "aten::triplet_margin_loss",
+                                                             "aten::poisson_nll_loss"};
+  return composites.contains(name);
 }
 
 /// Random operators that draw nothing with these arguments.
@@ -365,7 +389,7 @@ void Recorder::handle(const c10::OperatorHandle &op, c10::DispatchKeySet next, t
     nestedIsRandom |= traits.isRandom;
     return op.redispatchBoxed(next, &stack);
   }
-  if (traits.name.starts_with("profiler::"))
+  if (traits.name.starts_with("profiler::") || isRecordedInParts(traits.name))
     return op.redispatchBoxed(next, &stack);
   record(op, traits, next, stack);
 }

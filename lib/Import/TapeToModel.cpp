@@ -42,7 +42,10 @@ public:
 private:
   std::vector<bool> findNeeded() const;
   void importCall(const TapeCall &call);
-  bool tryTable(const TapeCall &call);
+  bool tryTable(const TapeCall &call, CallBuilder build);
+  bool tryComposed(const TapeCall &call, const TableEntry &entry);
+  ComposedOp buildComposed(const TapeCall &call, const TableEntry &entry, size_t index);
+  ArrayAttr getArguments(const TapeCall &call, SmallVectorImpl<Value> &operands);
   void buildOpaque(const TapeCall &call);
   Attribute getAttribute(const IValue &value);
   ArrayAttr getSizes(const TapeCall &call);
@@ -259,8 +262,8 @@ Attribute ModelBuilder::getAttribute(const IValue &value) {
   throw std::runtime_error("an argument of kind " + value.tagKind() + " cannot be written in the pfcn dialect");
 }
 
-void ModelBuilder::buildOpaque(const TapeCall &call) {
-  SmallVector<Value> operands;
+/// The arguments as a foreign operator has them, and the tensors among them.
+ArrayAttr ModelBuilder::getArguments(const TapeCall &call, SmallVectorImpl<Value> &operands) {
   auto operand = [&](int value) -> Attribute {
     if (value < 0)
       return builder.getUnitAttr();
@@ -276,12 +279,17 @@ void ModelBuilder::buildOpaque(const TapeCall &call) {
     else
       arguments.push_back(builder.getArrayAttr(llvm::map_to_vector(argument.tensors, operand)));
   }
+  return builder.getArrayAttr(arguments);
+}
+
+void ModelBuilder::buildOpaque(const TapeCall &call) {
+  SmallVector<Value> operands;
+  ArrayAttr arguments = getArguments(call, operands);
   SmallVector<Type> types;
   for (int result : call.results)
     types.push_back(getType(context, tape.values[result].meta));
-  auto op = OpaqueOp::create(builder, getLocation(call.place), types, call.getName(), operands,
-                             builder.getArrayAttr(arguments), /*effect=*/false, call.isRandom,
-                             /*batched=*/DenseBoolArrayAttr());
+  auto op = OpaqueOp::create(builder, getLocation(call.place), types, call.getName(), operands, arguments,
+                             /*effect=*/false, call.isRandom, /*batched=*/DenseBoolArrayAttr());
   if (!call.sizes.empty())
     op->setAttr(sizesAttrName, getSizes(call));
   for (auto [result, value] : llvm::zip_equal(call.results, op.getResults()))
@@ -296,17 +304,14 @@ ArrayAttr ModelBuilder::getSizes(const TapeCall &call) {
 
 /// Builds the call from the table; builds nothing where the table declines, or says
 /// something of another type than what torch computed.
-bool ModelBuilder::tryTable(const TapeCall &call) {
-  CallBuilder build = call.isRandom ? nullptr : lookUpBuilder(call.getName());
-  if (!build)
-    return false;
+bool ModelBuilder::tryTable(const TapeCall &call, CallBuilder build) {
   Block *block = builder.getInsertionBlock();
   Operation *last = block->empty() ? nullptr : &block->back();
   CallImporter importer(builder, getLocation(call.place), tape, call, values);
   bool isExact = build(importer) && importer.results.size() == call.results.size();
   for (size_t i = 0; isExact && i < call.results.size(); ++i)
-    isExact =
-        importer.results[i] && importer.results[i].getType() == getType(context, tape.values[call.results[i]].meta);
+    isExact = importer.results[i] ? importer.results[i].getType() == getType(context, tape.values[call.results[i]].meta)
+                                  : useCounts[call.results[i]] == 0;
   ScopedDiagnosticHandler silence(context, [](Diagnostic &) { return success(); });
   auto first = last ? std::next(last->getIterator()) : block->begin();
   for (Operation &op : llvm::make_range(first, block->end()))
@@ -321,23 +326,87 @@ bool ModelBuilder::tryTable(const TapeCall &call) {
   return true;
 }
 
+/// Result `index` of the call as an op that holds what the table composes it of; null where the table declines.
+ComposedOp ModelBuilder::buildComposed(const TapeCall &call, const TableEntry &entry, size_t index) {
+  SmallVector<Value> operands;
+  ArrayAttr arguments = getArguments(call, operands);
+  RankedTensorType type = getType(context, tape.values[call.results[index]].meta);
+  Location loc = getLocation(call.place);
+  auto op = ComposedOp::create(builder, loc, type, call.getName(), operands, arguments, static_cast<int64_t>(index),
+                               entry.isSmooth);
+  Block &body = op.getBody().emplaceBlock();
+  for (Value operand : operands)
+    body.addArgument(operand.getType(), loc);
+  // Inside, the call's operands are the arguments of the body.
+  std::map<int, Value> outside;
+  unsigned next = 0;
+  for (const TapeArgument &argument : call.arguments)
+    for (int value : argument.tensors)
+      if (value >= 0) {
+        outside.try_emplace(value, values[value]);
+        values[value] = body.getArgument(next++);
+      }
+  OpBuilder inner = OpBuilder::atBlockEnd(&body);
+  CallImporter importer(inner, loc, tape, call, values, /*isComposing=*/true);
+  bool isBuilt = entry.build(importer) && importer.results.size() == call.results.size() && importer.results[index] &&
+                 importer.results[index].getType() == type;
+  for (auto [value, before] : outside)
+    values[value] = before;
+  if (isBuilt) {
+    YieldOp::create(inner, loc, importer.results[index]);
+    for (Operation &dead : llvm::make_early_inc_range(llvm::reverse(body)))
+      if (isOpTriviallyDead(&dead))
+        dead.erase();
+    ScopedDiagnosticHandler silence(context, [](Diagnostic &) { return success(); });
+    for (Operation &part : body.without_terminator())
+      isBuilt &= succeeded(part.getName().verifyInvariants(&part));
+    isBuilt &= succeeded(op->getName().verifyInvariants(op));
+  }
+  if (isBuilt)
+    return op;
+  op.erase();
+  return {};
+}
+
+/// As one op per result that is used. Where there are more than two, the operator alone would run too often.
+bool ModelBuilder::tryComposed(const TapeCall &call, const TableEntry &entry) {
+  constexpr size_t kMostResults = 2;
+  SmallVector<ComposedOp> built;
+  for (size_t i = 0; i < call.results.size(); ++i) {
+    if (useCounts[call.results[i]] == 0)
+      continue;
+    ComposedOp op = built.size() < kMostResults ? buildComposed(call, entry, i) : ComposedOp();
+    if (!op) {
+      for (ComposedOp earlier : llvm::reverse(built))
+        earlier.erase();
+      return false;
+    }
+    built.push_back(op);
+  }
+  for (ComposedOp op : built)
+    values[call.results[op.getIndex()]] = op.getResult();
+  return true;
+}
+
 void ModelBuilder::importCall(const TapeCall &call) {
   Location loc = getLocation(call.place);
   if (tryScatters(call))
     return;
+  const TableEntry *entry = call.isRandom ? nullptr : getAtenTable().lookUp(call.getName());
+  bool isInline = entry && !entry->isComposed;
   // A number that becomes a scalar operand is built anew, in the type that it takes there.
-  CallBuilder builder = call.isRandom ? nullptr : lookUpBuilder(call.getName());
-  for (const TapeArgument &argument : call.arguments)
-    for (int value : argument.tensors)
-      if (value >= 0 && !(builder && tape.values[value].isScalar()))
-        materialize(value, loc);
-  if (tryTable(call))
+  auto materializeAll = [&](bool numbersToo) {
+    for (const TapeArgument &argument : call.arguments)
+      for (int value : argument.tensors)
+        if (value >= 0 && (numbersToo || !tape.values[value].isScalar()))
+          materialize(value, loc);
+  };
+  materializeAll(/*numbersToo=*/!isInline);
+  if (isInline && tryTable(call, entry->build))
     return;
-  for (const TapeArgument &argument : call.arguments)
-    for (int value : argument.tensors)
-      if (value >= 0)
-        materialize(value, loc);
-  buildOpaque(call);
+  materializeAll(/*numbersToo=*/true);
+  if (!entry || !entry->isComposed || !tryComposed(call, *entry))
+    buildOpaque(call);
 }
 
 void ModelBuilder::build() {

@@ -37,7 +37,6 @@ static Num bitcast(Num a, Type type) { return a.with(arith::BitcastOp::create(*a
 
 static Num toDouble(Num a) { return a.with(arith::ExtFOp::create(*a.builder, a.builder->getF64Type(), a.value)); }
 
-static Num roundEven(Num a) { return a.apply<math::RoundEvenOp>(); }
 static Num copySign(Num magnitude, Num sign) {
   return magnitude.with(math::CopySignOp::create(*magnitude.builder, magnitude.value, sign.value));
 }

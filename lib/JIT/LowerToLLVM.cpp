@@ -38,7 +38,8 @@ struct CallLibm : PassWrapper<CallLibm, OperationPass<ModuleOp>> {
     RewritePatternSet patterns(&getContext());
     populateMathToLibmConversionPatterns(patterns);
     ConversionTarget target(getContext());
-    target.addIllegalOp<math::ErfOp, math::ExpM1Op, math::Log1pOp, math::TanhOp>();
+    target.addIllegalOp<math::ErfOp, math::ErfcOp, math::ExpM1Op, math::Log1pOp, math::TanhOp, math::AsinhOp,
+                        math::AcoshOp, math::AtanhOp>();
     target.markUnknownOpDynamicallyLegal([](Operation *) { return true; });
     if (failed(applyPartialConversion(getOperation(), target, std::move(patterns))))
       signalPassFailure();

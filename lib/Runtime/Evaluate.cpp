@@ -10,6 +10,8 @@
 #include "pfcn/Dialect/Pfcn.h"
 #include "pfcn/Runtime/Opaque.h"
 
+#include "EvaluateWindows.h"
+
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/DialectResourceBlobManager.h"
 #include "llvm/ADT/StringMap.h"
@@ -119,8 +121,10 @@ public:
     addPointwise();
     addContractions();
     addReductions();
+    addWindows();
     addViews();
     add<OpaqueOp>([](OpaqueOp op) { return makeOpaqueEvaluator(op); });
+    add<ComposedOp>([](ComposedOp op) { return makeComposedEvaluator(op); });
   }
 
   const Factory *find(llvm::StringRef name) const {
@@ -159,6 +163,7 @@ private:
   void addPointwise();
   void addContractions();
   void addReductions();
+  void addWindows();
   void addViews();
 
   llvm::StringMap<Factory> factories;
@@ -183,8 +188,23 @@ void Table::addPointwise() {
   unary<ErfOp>(at::erf);
   unary<SinOp>(at::sin);
   unary<CosOp>(at::cos);
+  unary<TanOp>(at::tan);
+  unary<AsinOp>(at::asin);
+  unary<AcosOp>(at::acos);
+  unary<AtanOp>(at::atan);
+  unary<SinhOp>(at::sinh);
+  unary<CoshOp>(at::cosh);
+  unary<AsinhOp>(at::asinh);
+  unary<AcoshOp>(at::acosh);
+  unary<AtanhOp>(at::atanh);
+  unary<Exp2Op>(at::exp2);
+  unary<Log2Op>(at::log2);
+  unary<Log10Op>(at::log10);
+  unary<ErfcOp>(at::erfc);
   unary<FloorOp>(at::floor);
   unary<CeilOp>(at::ceil);
+  unary<TruncOp>(at::trunc);
+  unary<RoundOp>(at::round);
   unary<HardswishOp>(at::hardswish);
   unary<HardsigmoidOp>(at::hardsigmoid);
   unary<LogSigmoidOp>(at::log_sigmoid);
@@ -196,6 +216,13 @@ void Table::addPointwise() {
   binary<PowOp>(at::pow);
   binary<MaximumOp>(at::maximum);
   binary<MinimumOp>(at::minimum);
+  binary<Atan2Op>(at::atan2);
+  binary<FmodOp>(at::fmod);
+  binary<RemainderOp>(at::remainder);
+  binary<CopysignOp>(at::copysign);
+  binary<BitwiseAndOp>(at::bitwise_and);
+  binary<BitwiseOrOp>(at::bitwise_or);
+  binary<BitwiseXorOp>(at::bitwise_xor);
   add<LeakyReluOp>([](LeakyReluOp op) -> Evaluator {
     return [slope = op.getNegativeSlope().convertToDouble()](TensorRange operands) -> TensorVector {
       return {at::leaky_relu(operands[0], slope)};
@@ -281,6 +308,27 @@ void Table::addReductions() {
     return [hasWeight = static_cast<bool>(op.getWeight()), hasBias = static_cast<bool>(op.getBias()),
             rank = static_cast<int64_t>(op.getNormalizedRank()), eps = op.getEps().convertToDouble()](
                TensorRange operands) -> TensorVector { return {layerNorm(operands, hasWeight, hasBias, rank, eps)}; };
+  });
+}
+
+void Table::addWindows() {
+  add<ConvOp>(makeConvEvaluator);
+  add<BatchNormOp>(makeBatchNormEvaluator);
+  add<MaxPoolOp>(makeMaxPoolEvaluator);
+  add<AvgPoolOp>(makeAvgPoolEvaluator);
+  add<PadOp>([](PadOp op) -> Evaluator {
+    std::vector<int64_t> padding; // torch starts at the last dimension
+    for (size_t i = op.getLow().size(); i-- > 0;) {
+      padding.push_back(op.getLow()[i]);
+      padding.push_back(op.getHigh()[i]);
+    }
+    return [padding, value = op.getValue().convertToDouble()](TensorRange operands) -> TensorVector {
+      return {at::constant_pad_nd(operands[0], padding, value)};
+    };
+  });
+  add<FlipOp>([](FlipOp op) -> Evaluator {
+    return
+        [dims = toVector(op.getDims())](TensorRange operands) -> TensorVector { return {at::flip(operands[0], dims)}; };
   });
 }
 

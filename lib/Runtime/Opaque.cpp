@@ -136,7 +136,8 @@ c10::OperatorHandle findOperator(llvm::StringRef qualified) {
 
 } // namespace
 
-Evaluator makeOpaqueEvaluator(OpaqueOp op) {
+/// Calls what the op names with the arguments that it gives.
+template <typename Op> static Evaluator makeCall(Op op) {
   c10::OperatorHandle handle = findOperator(op.getName());
   const c10::FunctionSchema &schema = handle.schema();
   std::string callee = op.getName().str();
@@ -147,7 +148,7 @@ Evaluator makeOpaqueEvaluator(OpaqueOp op) {
   arguments.reserve(given.size());
   for (size_t i = 0; i < given.size(); ++i)
     arguments.push_back(makeArgument(given[i], schema.arguments()[i], callee));
-  return [handle, arguments, callee, count = op->getNumResults()](TensorRange operands) -> TensorVector {
+  return [handle, arguments, callee](TensorRange operands) -> TensorVector {
     torch::jit::Stack stack;
     for (const Argument &argument : arguments)
       stack.push_back(argument(operands));
@@ -155,9 +156,27 @@ Evaluator makeOpaqueEvaluator(OpaqueOp op) {
     TensorVector results;
     for (const c10::IValue &value : stack)
       appendResult(value, results, callee);
+    return results;
+  };
+}
+
+Evaluator makeOpaqueEvaluator(OpaqueOp op) {
+  return [call = makeCall(op), callee = op.getName().str(),
+          count = op->getNumResults()](TensorRange operands) -> TensorVector {
+    TensorVector results = call(operands);
     TORCH_CHECK(results.size() == count, "pfcn: ", callee, " returned ", results.size(), " tensors where ", count,
                 " were recorded");
     return results;
+  };
+}
+
+Evaluator makeComposedEvaluator(ComposedOp op) {
+  return [call = makeCall(op), callee = op.getName().str(),
+          index = static_cast<size_t>(op.getIndex())](TensorRange operands) -> TensorVector {
+    TensorVector results = call(operands);
+    TORCH_CHECK(results.size() > index, "pfcn: ", callee, " returned ", results.size(), " tensors, and result ", index,
+                " was recorded");
+    return {results[index]};
   };
 }
 

@@ -387,9 +387,11 @@ void PlanBuilder::visitCompute(mlir::Operation *op) {
   for (mlir::Value result : op->getResults())
     results.push_back(define(result));
   bool isView = mlir::isa<ReshapeOp, PermuteOp, SliceOp, SelectOp, UnsqueezeOp, SqueezeOp, ExpandOp>(op);
+  bool isOperator = mlir::isa<OpaqueOp, ComposedOp>(op);
+  StepKind kind = isOperator ? StepKind::Operator : isView ? StepKind::View : StepKind::Library;
+  std::string name =
+      isOperator ? op->getAttrOfType<mlir::StringAttr>("name").str() : op->getName().stripDialect().str();
   auto opaque = mlir::dyn_cast<OpaqueOp>(op);
-  StepKind kind = opaque ? StepKind::Operator : isView ? StepKind::View : StepKind::Library;
-  std::string name = opaque ? opaque.getName().str() : op->getName().stripDialect().str();
   Evaluator evaluator = opaque && opaque.getBatched() ? makeGroupCall(opaque) : makeEvaluator(op);
   addStep(kind, std::move(name), [evaluate = std::move(evaluator), operands, results](Frame &frame) {
     llvm::SmallVector<at::Tensor, 4> values;

@@ -125,7 +125,7 @@ Operation *BodyDifferentiator::pullBack() {
     if (!gradient || !active.contains(inner->getResult(0)))
       continue;
     auto differentiable = dyn_cast<DifferentiableOpInterface>(inner);
-    if (!differentiable)
+    if (!differentiable || inner->hasAttr(roughAttrName))
       return inner;
     auto isWanted = llvm::map_to_vector(inner->getOperands(), [&](Value operand) { return active.contains(operand); });
     FailureOr<SmallVector<Value>> results = differentiable.vjp(builder, gradient, isWanted);

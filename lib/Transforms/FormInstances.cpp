@@ -80,7 +80,7 @@ private:
   Block &block;
   const Groups &groups;
   OpBuilder builder;
-  DenseMap<Operation *, Place> places; // the slot of the first result
+  DenseMap<Operation *, Place> places;                                     // the slot of the first result
   SmallVector<SmallVector<std::pair<unsigned, const JoinPart *>>> partsOf; // of each group: join, part
   SmallVector<Value> destinations;                                         // of each join, so far
   DenseMap<std::pair<unsigned, unsigned>, Value> stacked;                  // of each group and slot
@@ -219,6 +219,18 @@ Value Former::buildSize(Location loc, const SizeSource &source) {
   return size;
 }
 
+/// What the op is composed of, in its place.
+static Value inlineBody(OpBuilder &builder, ComposedOp op, ArrayRef<Value> operands) {
+  IRMapping mapping;
+  mapping.map(op.getBodyBlock()->getArguments(), operands);
+  for (Operation &inner : op.getBodyBlock()->without_terminator()) {
+    Operation *copy = builder.clone(inner, mapping);
+    if (!op.getSmooth() && isa<BatchingOpInterface>(copy))
+      copy->setAttr(roughAttrName, builder.getUnitAttr());
+  }
+  return mapping.lookup(op.getYielded());
+}
+
 void Former::buildBody(const Group &group, InstancesOp op, ArrayRef<Output> outputs) {
   Block *body = op.getBody().empty() ? &op.getBody().emplaceBlock() : op.getBodyBlock();
   if (!body->empty())
@@ -238,9 +250,14 @@ void Former::buildBody(const Group &group, InstancesOp op, ArrayRef<Output> outp
   }
   SmallVector<Value> results;
   for (auto [sources, model] : llvm::zip_equal(group.operands, group.getBody())) {
+    SmallVector<Value> operands = llvm::map_to_vector(
+        sources, [&](const auto &source) { return source.isInternal ? results[source.index] : columns[source.index]; });
+    if (auto composed = dyn_cast<ComposedOp>(model)) {
+      results.push_back(inlineBody(inner, composed, operands));
+      continue;
+    }
     Operation *copy = inner.insert(model->clone());
-    for (auto [i, source] : llvm::enumerate(sources))
-      copy->setOperand(i, source.isInternal ? results[source.index] : columns[source.index]);
+    copy->setOperands(operands);
     llvm::append_range(results, copy->getResults());
   }
   SmallVector<Value> yielded;
@@ -485,8 +502,14 @@ struct FormInstances : mlir::pfcn::impl::FormInstancesPassBase<FormInstances> {
       for (const Miss &miss : groups.misses)
         report->missed.push_back(explain(miss));
     }
-    if (!groups.groups.empty())
-      Former(function.getBody().front(), groups).run();
+    if (groups.groups.empty())
+      return;
+    Former(function.getBody().front(), groups).run();
+    // Operators that were composed of ops may have some in common.
+    function.walk([&](InstancesOp op) {
+      DominanceInfo dominance(op);
+      eliminateCommonSubExpressions(rewriter, dominance, op);
+    });
   }
 
   FusionReport *report = nullptr;

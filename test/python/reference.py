@@ -122,6 +122,43 @@ def layer_norm(x, rest, operandSegmentSizes, normalized_rank, eps):
     return F.layer_norm(x, x.shape[-normalized_rank:], weight, bias, eps)
 
 
+def batch_norm(x, mean, variance, *rest, operandSegmentSizes, channel, eps):
+    assert channel == 1
+    *_, has_weight, has_bias = operandSegmentSizes
+    weight = rest[0] if has_weight else None
+    bias = rest[has_weight] if has_bias else None
+    return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+
+
+def conv(
+    x,
+    weight,
+    bias=None,
+    *,
+    stride,
+    padding,
+    dilation,
+    groups=1,
+    transposed=False,
+    output_padding=(),
+):
+    output_padding = output_padding or [0] * len(stride)
+    return torch.convolution(
+        x, weight, bias, stride, padding, dilation, transposed, output_padding, groups
+    )
+
+
+def max_pool(x, kernel, stride, padding, dilation, ceil_mode=False):
+    function = [F.max_pool1d, F.max_pool2d, F.max_pool3d][len(kernel) - 1]
+    return function(x, kernel, stride, padding, dilation, ceil_mode)
+
+
+def avg_pool(x, kernel, stride, padding, ceil_mode=False, count_include_pad=True, divisor=None):
+    function = [F.avg_pool1d, F.avg_pool2d, F.avg_pool3d][len(kernel) - 1]
+    extra = [] if len(kernel) == 1 else [divisor]
+    return function(x, kernel, stride, padding, ceil_mode, count_include_pad, *extra)
+
+
 def scaled(beta: float, input: torch.Tensor) -> torch.Tensor | float:
     return 0.0 if beta == 0 else beta * input
 
@@ -131,10 +168,17 @@ UNARY = {"neg": torch.neg, "abs": torch.abs, "sign": torch.sign, "relu": torch.r
          "sqrt": torch.sqrt, "rsqrt": torch.rsqrt, "reciprocal": torch.reciprocal,
          "tanh": torch.tanh, "sigmoid": torch.sigmoid, "silu": F.silu, "mish": F.mish,
          "erf": torch.erf, "sin": torch.sin, "cos": torch.cos, "floor": torch.floor,
-         "ceil": torch.ceil, "hardswish": F.hardswish, "hardsigmoid": F.hardsigmoid,
+         "ceil": torch.ceil, "tan": torch.tan, "asin": torch.asin, "acos": torch.acos,
+         "atan": torch.atan, "sinh": torch.sinh, "cosh": torch.cosh, "asinh": torch.asinh,
+         "acosh": torch.acosh, "atanh": torch.atanh, "exp2": torch.exp2, "log2": torch.log2,
+         "log10": torch.log10, "erfc": torch.erfc, "trunc": torch.trunc, "round": torch.round,
+         "hardswish": F.hardswish, "hardsigmoid": F.hardsigmoid,
          "log_sigmoid": F.logsigmoid}  # fmt: skip
 BINARY = {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "pow": torch.pow,
-          "maximum": torch.maximum, "minimum": torch.minimum, "matmul": torch.matmul}  # fmt: skip
+          "maximum": torch.maximum, "minimum": torch.minimum, "atan2": torch.atan2,
+          "fmod": torch.fmod, "remainder": torch.remainder, "copysign": torch.copysign,
+          "bitwise_and": torch.bitwise_and, "bitwise_or": torch.bitwise_or,
+          "bitwise_xor": torch.bitwise_xor, "matmul": torch.matmul}  # fmt: skip
 OPS = {
     "leaky_relu": lambda x, negative_slope: F.leaky_relu(x, negative_slope),
     "elu": lambda x, alpha, scale=1.0, input_scale=1.0: scale
@@ -150,6 +194,15 @@ OPS = {
     "addmm": lambda c, a, b, beta=1.0, alpha=1.0: scaled(beta, c) + alpha * (a @ b),
     "amax": lambda x, dims, keepdim=False: torch.amax(x, dims, keepdim),
     "amin": lambda x, dims, keepdim=False: torch.amin(x, dims, keepdim),
+    "conv": conv,
+    "max_pool": max_pool,
+    "avg_pool": avg_pool,
+    "pad": lambda x, low, high, value=0.0: F.pad(
+        x, [by for pair in zip(low[::-1], high[::-1], strict=True) for by in pair], value=value
+    ),
+    "flip": lambda x, dims: x.flip(dims),
+    "batch_norm": batch_norm,
+    "batch_matmul": lambda a, b, transpose_rhs=False: a @ (b.mT if transpose_rhs else b),
     "softmax": torch.softmax,
     "log_softmax": torch.log_softmax,
     "layer_norm": lambda x, *rest, **attributes: layer_norm(x, rest, **attributes),
@@ -208,11 +261,27 @@ def evaluate(operation: re.Match, inputs: list[torch.Tensor], tensors: dict) -> 
     return [result]
 
 
+COMPOSED = re.compile(r"\s*(%\w+) = \"pfcn.composed\"\(([^)]*)\)")
+
+
 def run(model, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-    """The results of `forward` on the given inputs."""
+    """The results of `forward`; of composed operators, those of what they are composed of."""
     values = {f"%arg{i}": tensor.detach() for i, tensor in enumerate(inputs)}
     tensors = model.tensors
+    composed = None  # the result and the operands of the op whose body this is
     for line in model.text(generic=True).splitlines():
+        if begin := COMPOSED.match(line):
+            composed = begin.group(1), [name.strip() for name in begin.group(2).split(",") if name]
+            continue
+        if composed and line.strip().startswith("^bb0"):
+            arguments = re.findall(r"(%\w+): tensor", line)
+            outer = [values[name] for name in composed[1]]
+            values |= dict(zip(arguments, outer, strict=True))
+            continue
+        if composed and (end := re.match(r"\s*\"pfcn.yield\"\((%\w+)\)", line)):
+            values[composed[0]] = values[end.group(1)]
+            composed = None
+            continue
         operation = OPERATION.match(line)
         if not operation:
             continue

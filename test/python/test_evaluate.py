@@ -43,11 +43,16 @@ UNARY = {
     "rsqrt": torch.rsqrt, "reciprocal": torch.reciprocal, "tanh": torch.tanh,
     "sigmoid": torch.sigmoid, "silu": F.silu, "mish": F.mish, "erf": torch.erf, "sin": torch.sin,
     "cos": torch.cos, "floor": torch.floor, "ceil": torch.ceil, "hardswish": F.hardswish,
-    "hardsigmoid": F.hardsigmoid, "log_sigmoid": F.logsigmoid,
+    "hardsigmoid": F.hardsigmoid, "log_sigmoid": F.logsigmoid, "tan": torch.tan, "asin": torch.asin,
+    "acos": torch.acos, "atan": torch.atan, "sinh": torch.sinh, "cosh": torch.cosh,
+    "asinh": torch.asinh, "acosh": torch.acosh, "atanh": torch.atanh, "exp2": torch.exp2,
+    "log2": torch.log2, "log10": torch.log10, "erfc": torch.erfc, "trunc": torch.trunc,
+    "round": torch.round,
 }  # fmt: skip
 BINARY = {
     "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "pow": torch.pow,
-    "maximum": torch.maximum, "minimum": torch.minimum,
+    "maximum": torch.maximum, "minimum": torch.minimum, "atan2": torch.atan2, "fmod": torch.fmod,
+    "remainder": torch.remainder, "copysign": torch.copysign,
 }  # fmt: skip
 
 

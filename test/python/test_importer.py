@@ -220,30 +220,225 @@ MODELLED = {
         torch.tensor([[float("nan"), -1.0, float("inf")], [1.0, -0.0, 2.0]]),
     ),
     "scalars of rank 0": (lambda x: x.sum() * 2 + x.mean(), floats(2, 3)),
-}
-OPAQUE = {
-    "cumsum": (lambda x: x.cumsum(1) * 2, floats(2, 3)),
-    "max over a dimension": (lambda x: tuple(x.max(1)), floats(2, 3)),
+    "clamp of integers": (lambda x: x.clamp(0, 2), integers(2, 3)),
+    "and of booleans": (lambda x, y: (x & y) | ~x ^ y, floats(2, 3) > 0, floats(2, 3) > 0),
+    "logic": (
+        lambda x, y: (torch.logical_and(x, y), torch.logical_not(x), x.bool().any(1), x.all()),
+        integers(2, 3),
+        floats(3),
+    ),
+    "bits": (lambda x: (x & 3) | 8 ^ ~x, integers(2, 3)),
+    "remainder": (lambda x, i: (x % 2, x.fmod(-1.5), i % 3, i.fmod(-2)), floats(2, 3), integers(4)),
+    "trigonometry": (
+        lambda x: (x.tan(), x.atan(), x.sinh(), x.asinh(), torch.atan2(x, x + 1), x.round()),
+        floats(2, 3),
+    ),
     "einsum": (lambda x, y: torch.einsum("ij,kj->ik", x, y), floats(2, 3), floats(4, 3)),
-    "var": (lambda x: x.var(1), floats(2, 3)),
-    "conv": (lambda x, w: F.conv1d(x, w, padding=1), floats(2, 3, 8), floats(5, 3, 3)),
+    "conv": (
+        lambda x, w, b: (
+            F.conv1d(x, w, b, padding=1, stride=2),
+            F.conv1d(x[0], w, dilation=2, padding="same"),
+            F.conv_transpose1d(x, w.transpose(0, 1), stride=3, output_padding=1),
+        ),
+        floats(2, 3, 8),
+        floats(5, 3, 3),
+        floats(5),
+    ),
+    "conv2d": (lambda x, w: F.conv2d(x, w, groups=2), floats(2, 4, 5, 6), floats(6, 2, 3, 2)),
+    "pooling": (
+        lambda x: (
+            F.max_pool2d(x, 2, 2, 1, ceil_mode=True),
+            F.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+            F.adaptive_avg_pool2d(x, (2, 1)),
+            F.adaptive_max_pool2d(x, 1),
+            F.max_pool1d(x[0], 2),
+        ),
+        floats(2, 3, 6, 7),
+    ),
+    "batch_norm": (
+        lambda x, m, v, w: F.batch_norm(x, m, v.abs(), w, m, eps=0.1),
+        floats(2, 3, 4),
+        floats(3),
+        floats(3),
+        floats(3),
+    ),
+    "flip": (lambda x: (x.flip(0, -1), torch.fliplr(x)), floats(2, 3)),
+}
+# What torch has one operator for, and the dialect several ops: the body of `pfcn.composed`.
+COMPOSED = {
+    "cumsum": (lambda x: (x.cumsum(1) * 2, x.cumprod(0)), floats(2, 3)),
+    "cast in an operator": (lambda x: x.cumsum(0, dtype=torch.float64), floats(2, 3)),
+    "max over a dimension": (
+        lambda x: (*x.max(1), x.min(0).values, x.argmax(), x.argmin(1)),
+        floats(2, 3),
+    ),
+    "extremes with NaN": (
+        lambda x: (x.argmax(1), x.argmin(1, keepdim=True), *x.max(1), *torch.aminmax(x)),
+        torch.tensor([[1.0, float("nan"), 3.0], [2.0, 2.0, 1.0]]),
+    ),
+    "var": (
+        lambda x: (x.var(1), x.std(), x.var((0, 1), unbiased=False), x.std(1, correction=2)),
+        floats(4, 5),
+    ),
+    "var_mean": (
+        lambda x: (*torch.var_mean(x, 1, keepdim=True), *torch.std_mean(x, 0)),
+        floats(4, 5),
+    ),
+    "norms": (
+        lambda x: (
+            x.norm(),
+            x.norm(1, 1),
+            torch.linalg.vector_norm(x, float("inf"), 0),
+            torch.linalg.vector_norm(x, 2.5, (0, 1), keepdim=True),
+            F.normalize(x, dim=1),
+            F.cosine_similarity(x, x + 1),
+            torch.dist(x, x * 2),
+        ),
+        floats(3, 4),
+    ),
+    "logsumexp": (
+        lambda x: (x.logsumexp(1), x.logsumexp((0, 1), True)),
+        torch.tensor([[1.0, -float("inf")], [-float("inf"), -float("inf")], [float("inf"), 1e30]]),
+    ),
+    "nan": (
+        lambda x: (x.nansum(1), x.nanmean(0), x.nan_to_num(), x.isfinite(), x.signbit(), x.isinf()),
+        torch.tensor([[1.0, float("nan"), -0.0], [float("-inf"), 2.0, -3.0]]),
+    ),
+    "shrinks": (
+        lambda x: (F.hardshrink(x), F.softshrink(x, 0.2), F.prelu(x, x[0, :1])),
+        floats(2, 3),
+    ),
+    "rounding division": (
+        lambda x, y: (x // y, torch.div(x, y, rounding_mode="trunc"), torch.floor_divide(x, 0.3)),
+        3 * floats(5, 3),
+        floats(3),
+    ),
+    "two operands": (
+        lambda x, y: (
+            torch.logaddexp(x, y),
+            torch.fmax(x, y),
+            torch.lerp(x, y, 0.7),
+            torch.xlogy(x, y.abs()),
+            torch.isclose(x, y),
+            x.clamp(y, y + 1),
+        ),
+        floats(2, 3),
+        floats(3),
+    ),
+    "bf16 is rounded once": (
+        lambda x, y: (torch.addcmul(x, y, y, value=0.3), torch.lerp(x, y, 0.3), F.mse_loss(x, y)),
+        floats(5, 7, dtype=torch.bfloat16),
+        floats(5, 7, dtype=torch.bfloat16),
+    ),
+    "losses": (
+        lambda x, y: (
+            F.mse_loss(x, y),
+            F.smooth_l1_loss(x, y, reduction="sum"),
+            F.huber_loss(x, y, reduction="none"),
+            F.binary_cross_entropy_with_logits(x, y.sigmoid()),
+            F.kl_div(x, y.softmax(1), reduction="batchmean"),
+        ),
+        floats(3, 4),
+        floats(3, 4),
+    ),
+    "cross_entropy": (
+        lambda x, y: (
+            F.cross_entropy(x, y),
+            F.cross_entropy(x, y, ignore_index=2, reduction="sum"),
+            F.nll_loss(x.log_softmax(1), y, reduction="none"),
+        ),
+        floats(5, 4),
+        integers(5).abs() % 4,
+    ),
+    "normalisations": (
+        lambda x, w: (
+            F.group_norm(x, 2, w, w),
+            F.instance_norm(x, weight=w),
+            F.rms_norm(x, (5,), eps=1e-3),
+            F.local_response_norm(x, 3),
+        ),
+        floats(2, 6, 5),
+        floats(6),
+    ),
+    "attention": (
+        lambda q, k, v: (
+            F.scaled_dot_product_attention(q, k, v),
+            F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3),
+            F.scaled_dot_product_attention(q, k, v, attn_mask=q[0, :, :1] > -9.0),
+        ),
+        floats(2, 3, 4),
+        floats(2, 5, 4),
+        floats(2, 5, 6),
+    ),
+    "pad": (
+        lambda x: (
+            F.pad(x, (1, 2)),
+            F.pad(x, (-1, 1, 0, 2), value=3.0),
+            F.pad(x, (2, 1), mode="reflect"),
+            F.pad(x, (1, 3), mode="replicate"),
+            F.pad(x, (2, 2), mode="circular"),
+        ),
+        floats(2, 3, 4),
+    ),
+    "order": (
+        lambda x: (
+            torch.roll(x, 1, 1),
+            torch.roll(x, (-2, 5), (0, 2)),
+            x.repeat(2, 1, 3),
+            x.repeat_interleave(2, 1),
+            F.glu(x),
+        ),
+        floats(2, 3, 4),
+    ),
+    "pixels": (
+        lambda x: (F.pixel_shuffle(x, 2), F.pixel_unshuffle(x, 2), F.channel_shuffle(x, 4)),
+        floats(2, 8, 4, 2),
+    ),
+    "one_hot": (lambda x: F.one_hot(x, 5), integers(2, 3).abs() % 5),
+    "bilinear": (F.bilinear, floats(4, 2), floats(4, 3), floats(5, 2, 3), floats(5)),
+    "products": (
+        lambda m, v, x: (
+            torch.outer(v, v),
+            torch.addmv(v[:2], m, v),
+            x.baddbmm(x, x).sum(),
+            torch.addbmm(m, x[:, :2], x),
+        ),
+        floats(2, 3),
+        floats(3),
+        floats(4, 3, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent(kind):
+    class First(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(SEED)
+            self.layer = kind(3, 4, num_layers=2, bidirectional=True, batch_first=True)
+
+        def forward(self, x):
+            return self.layer(x)[0]
+
+    both(First(), [floats(2, 5, 3)], modelled=True)
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_composed(name):
+    function, *inputs = COMPOSED[name]
+    both(Function(function), inputs, modelled=True)
+
+
+OPAQUE = {
     "gather": (lambda x, i: x.gather(1, i), floats(2, 3), integers(2, 2).abs() % 3),
     "index": (lambda x, i: x[i], floats(6, 3), integers(2).abs()),
-    "and of booleans": (lambda x, y: x & y, floats(2, 3) > 0, floats(2, 3) > 0),
     "add of booleans": (lambda x, y: x + y, floats(2, 3) > 0, floats(2, 3) > 0),
     "topk": (lambda x: tuple(x.topk(2, 1)), floats(2, 5)),
     "arange": (lambda x: x + torch.arange(3), floats(2, 3)),
-    "remainder": (lambda x: x % 2, floats(2, 3)),
-    "roll": (lambda x: torch.roll(x, 1, 1), floats(2, 3)),
-    "attention": (
-        F.scaled_dot_product_attention,
-        floats(2, 3, 4),
-        floats(2, 5, 4),
-        floats(2, 5, 4),
-    ),
-    "cast in an operator": (lambda x: x.cumsum(0, dtype=torch.float64), floats(2, 3)),
-    "pad": (lambda x: F.pad(x, (1, 2)), floats(2, 3)),
-    "clamp of integers": (lambda x: x.clamp(0, 2), integers(2, 3)),
+    "median": (lambda x: x.median(1).values, floats(2, 3)),
+    "cumsum of many": (lambda x: x.cumsum(1), floats(2, 100)),
+    "remainder of unknown integers": (lambda x, y: x % y, integers(2, 3), integers(2, 3).abs() + 1),
 }
 
 

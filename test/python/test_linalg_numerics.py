@@ -43,8 +43,8 @@ LOWER_TO_LLVM = [
     "--expand-strided-metadata",
     "--lower-affine",
     "--arith-expand=include-bf16=true",
-    "--convert-math-to-libm",
     "--convert-math-to-llvm",
+    "--convert-math-to-libm",
     "--finalize-memref-to-llvm",
     "--convert-arith-to-llvm",
     "--convert-index-to-llvm",
@@ -200,6 +200,21 @@ unary("sin", torch.sin)
 unary("cos", torch.cos)
 unary("floor", torch.floor, dtypes=FLOATS + INTEGERS)
 unary("ceil", torch.ceil, dtypes=FLOATS + INTEGERS)
+unary("tan", torch.tan)
+unary("asin", torch.asin)
+unary("acos", torch.acos)
+unary("atan", torch.atan)
+unary("sinh", torch.sinh)
+unary("cosh", torch.cosh)
+unary("asinh", torch.asinh)
+unary("acosh", torch.acosh)
+unary("atanh", torch.atanh)
+unary("exp2", torch.exp2)
+unary("log2", torch.log2)
+unary("log10", torch.log10)
+unary("erfc", torch.erfc)
+unary("trunc", torch.trunc, dtypes=FLOATS + INTEGERS)
+unary("round", torch.round, dtypes=FLOATS + INTEGERS)
 unary("hardswish", F.hardswish)
 unary("hardsigmoid", F.hardsigmoid)
 unary("log_sigmoid", F.logsigmoid)
@@ -252,6 +267,13 @@ binary("div", torch.div)
 binary("pow", torch.pow)
 binary("maximum", torch.maximum, dtypes=FLOATS + INTEGERS + ("i1",))
 binary("minimum", torch.minimum, dtypes=FLOATS + INTEGERS + ("i1",))
+
+binary("atan2", torch.atan2)
+binary("fmod", torch.fmod)
+binary("remainder", torch.remainder)
+binary("copysign", torch.copysign)
+for logic in ("bitwise_and", "bitwise_or", "bitwise_xor"):
+    binary(logic, getattr(torch, logic), dtypes=INTEGERS + ("i1",))
 
 for predicate in ("eq", "ne", "lt", "le", "gt", "ge"):
     reference = getattr(torch, predicate)
@@ -558,6 +580,184 @@ add(
     tolerance=5e-4,
 )
 
+# ---- windows ------------------------------------------------------------------------------------
+
+
+def conv_case(name, inputs, result, *, stride, padding, dilation, reference, extra=""):
+    arrays = [
+        f"{key} = array<i64: {', '.join(map(str, value))}>"
+        for key, value in (("stride", stride), ("padding", padding), ("dilation", dilation))
+    ]
+    attributes = ", ".join(arrays + ([extra] if extra else []))
+    operands = ", ".join(f"%{i}" for i in range(len(inputs)))
+    types = ", ".join(f"{{{i}}}" for i in range(len(inputs)))
+    add(
+        name,
+        f"pfcn.conv {operands} {{{{{attributes}}}}} : {types} -> {{r}}",
+        inputs,
+        result,
+        reference,
+    )
+
+
+conv_case(
+    "conv1d",
+    ["2x3x9x@", "4x3x2x@", "4x@"],
+    "2x4x8x@",
+    stride=[1],
+    padding=[0],
+    dilation=[1],
+    reference=F.conv1d,
+)
+conv_case(
+    "conv1d_dynamic",
+    ["2?x3x9x@", "4x3x3x@"],
+    "2?x4x5x@",
+    stride=[2],
+    padding=[2],
+    dilation=[2],
+    reference=lambda x, w: F.conv1d(x, w, None, 2, 2, 2),
+)
+conv_case(
+    "conv1d_groups",
+    ["2x6x7x@", "4x3x3x@", "4x@"],
+    "2x4x7x@",
+    stride=[1],
+    padding=[1],
+    dilation=[1],
+    extra="groups = 2 : i64",
+    reference=lambda x, w, b: F.conv1d(x, w, b, padding=1, groups=2),
+)
+conv_case(
+    "conv2d",
+    ["3x2x5x6x@", "3x2x3x2x@"],
+    "3x3x3x6x@",
+    stride=[2, 1],
+    padding=[1, 1],
+    dilation=[1, 2],
+    reference=lambda x, w: F.conv2d(x, w, None, (2, 1), 1, (1, 2)),
+)
+conv_case(
+    "conv3d",
+    ["1x2x3x4x5x@", "2x2x2x1x3x@"],
+    "1x2x2x4x3x@",
+    stride=[1, 1, 1],
+    padding=[0, 0, 0],
+    dilation=[1, 1, 1],
+    reference=F.conv3d,
+)
+conv_case(
+    "conv_transposed",
+    ["2x3x5x@", "3x4x3x@", "4x@"],
+    "2x4x11x@",
+    stride=[2],
+    padding=[0],
+    dilation=[1],
+    extra="transposed",
+    reference=lambda x, w, b: F.conv_transpose1d(x, w, b, 2),
+)
+conv_case(
+    "conv_transposed_groups",
+    ["2x4x4x3x@", "4x2x3x2x@"],
+    "2x4x8x5x@",
+    stride=[2, 2],
+    padding=[1, 1],
+    dilation=[1, 2],
+    extra="transposed, groups = 2 : i64, output_padding = array<i64: 1, 0>",
+    reference=lambda x, w: F.conv_transpose2d(x, w, None, 2, 1, (1, 0), 2, (1, 2)),
+)
+
+for suffix, attributes, result, reference in (
+    (
+        "",
+        "kernel = array<i64: 2, 3>, stride = array<i64: 2, 1>, padding = array<i64: 1, 1>, "
+        "dilation = array<i64: 1, 2>",
+        "2x3x4x3x@",
+        lambda x: F.max_pool2d(x, (2, 3), (2, 1), 1, (1, 2)),
+    ),
+    (
+        "_ceil",
+        "kernel = array<i64: 3, 2>, stride = array<i64: 2, 2>, padding = array<i64: 0, 0>, "
+        "dilation = array<i64: 1, 1>, ceil_mode = true",
+        "2x3x3x3x@",
+        lambda x: F.max_pool2d(x, (3, 2), 2, ceil_mode=True),
+    ),
+):
+    add(
+        f"max_pool{suffix}",
+        f"pfcn.max_pool %0 {{{{{attributes}}}}} : {{0}} -> {{r}}",
+        ["2x3x6x5x@"],
+        result,
+        reference,
+        special=True,
+    )
+for suffix, attributes, result, reference in (
+    (
+        "",
+        "kernel = array<i64: 3>, stride = array<i64: 2>, padding = array<i64: 1>",
+        "2?x3x4x@",
+        lambda x: F.avg_pool1d(x, 3, 2, 1),
+    ),
+    (
+        "_inside",
+        "kernel = array<i64: 3>, stride = array<i64: 2>, padding = array<i64: 1>, "
+        "count_include_pad = false",
+        "2?x3x4x@",
+        lambda x: F.avg_pool1d(x, 3, 2, 1, False, False),
+    ),
+    (
+        "_ceil",
+        "kernel = array<i64: 4>, stride = array<i64: 2>, padding = array<i64: 1>, ceil_mode = true",
+        "2?x3x4x@",
+        lambda x: F.avg_pool1d(x, 4, 2, 1, True),
+    ),
+    (
+        "_divisor",
+        "kernel = array<i64: 2>, stride = array<i64: 2>, padding = array<i64: 0>, "
+        "divisor = 3 : i64",
+        "2?x3x3x@",
+        lambda x: F.avg_pool1d(x, 2) * 2 / 3,
+    ),
+):
+    add(
+        f"avg_pool{suffix}",
+        f"pfcn.avg_pool %0 {{{{{attributes}}}}} : {{0}} -> {{r}}",
+        ["2?x3x7x@"],
+        result,
+        reference,
+    )
+add(
+    "pad",
+    "pfcn.pad %0 low [1, 0] high [0, 2] {{value = 3.0 : f64}} : {0} -> {r}",
+    ["2?x3x4x@"],
+    "2?x4x6x@",
+    lambda x: F.pad(x, (0, 2, 1, 0), value=3.0),
+    dtypes=FLOATS + INTEGERS,
+)
+add(
+    "flip",
+    "pfcn.flip %0 dims [0, 2] : {0}",
+    ["2x3x4x@"],
+    "2x3x4x@",
+    lambda x: x.flip(0, 2),
+    dtypes=FLOATS + INTEGERS,
+)
+add(
+    "batch_norm",
+    "pfcn.batch_norm %0, %1, %2 weight %3 : {3} bias %4 : {4} "
+    "{{channel = 1 : i64, eps = 0.5 : f64}} : {0}, {1}, {2}",
+    ["2?x3x4x@", "3x@", "3x@", "3x@", "3x@"],
+    "2?x3x4x@",
+    lambda x, m, v, w, b: F.batch_norm(x, m, v, w, b, eps=0.5),
+)
+add(
+    "batch_norm_plain",
+    "pfcn.batch_norm %0, %1, %2 {{channel = 1 : i64, eps = 9.0 : f64}} : {0}, {1}, {2}",
+    ["2x3x@", "3x@", "3x@"],
+    "2x3x@",
+    lambda x, m, v: F.batch_norm(x, m, v, eps=9.0),
+)
+
 # ---- views and joins ----------------------------------------------------------------------------
 
 VIEWS = ("f32", "f16", "i64", "i1")
@@ -849,7 +1049,7 @@ def from_descriptor(memref: ctypes.Structure, rank: int, dtype: torch.dtype) -> 
 def test_every_op_has_a_case():
     """An op that joins the dialect without a lowering, or without a case here, fails here."""
     ops = (ROOT / "include" / "pfcn" / "Dialect" / "PfcnOps.td").read_text()
-    kinds = "Unary|Binary|Reduction|SoftmaxLike|Compute|Inferred"
+    kinds = "Unary|Binary|Pointwise|Reduction|SoftmaxLike|Pool|Compute|Inferred"
     defined = set(re.findall(rf'^def Pfcn_\w+ : Pfcn_(?:{kinds})Op<"(\w+)"', ops, re.MULTILINE))
     assert len(defined) > 50
     tested = {name for case in CASES for name in re.findall(r"pfcn\.(\w+)", case.op)}

@@ -105,6 +105,7 @@ protected:
   SmallVector<OpFoldResult> getNeighbour(ArrayRef<OpFoldResult> point, unsigned loop, int64_t distance);
   Value emitPayload(linalg::GenericOp op, ArrayRef<OpFoldResult> indices, Value known, Value knownAs,
                     Value accumulator);
+  OpFoldResult evaluate(AffineExpr expr, ArrayRef<OpFoldResult> indices);
   virtual Value loadOperand(Value value, AffineMap map, ArrayRef<OpFoldResult> indices);
   virtual void emitView(Operation *op);
   void emitConstant(arith::ConstantOp op);

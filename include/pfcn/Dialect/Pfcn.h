@@ -36,6 +36,9 @@ struct BatchedValue {
   int64_t getBodyRank() const { return getType().getRank() - (batched ? 1 : 0); }
 };
 
+/// Of ops that compute each element of the result from the elements at its place, after broadcasting.
+template <typename Op> class Pointwise : public OpTrait::TraitBase<Op, Pointwise> {};
+
 /// How many leading dimensions a reshape carries over one by one: as many as are equal and leave
 /// equal numbers of elements behind them; nothing where the sizes do not follow from each
 /// other. ([?, 6, 4] to [?, 4] carries over none: its first size is 6 times the input's.)
@@ -43,6 +46,9 @@ std::optional<int64_t> countCarriedDims(ArrayRef<int64_t> from, ArrayRef<int64_t
 
 /// `end` of a `pfcn.slice` that reaches the end of a dynamic dimension.
 inline constexpr int64_t kSliceToEnd = std::numeric_limits<int64_t>::max();
+
+/// On an op of a body whose gradient may not be that of the operator that it is a part of.
+inline constexpr llvm::StringLiteral roughAttrName = "pfcn.rough";
 
 /// On a group that a pass left as it was: why, as text.
 inline constexpr llvm::StringLiteral declinedAttrName = "pfcn.declined";

@@ -75,9 +75,25 @@ def Pfcn_ConstantOp : Pfcn_Op<"constant", [Pure, ConstantLike, AllTypesMatch<["v
 // Pointwise
 //===---------------------------------------------------------------------------===//
 
-// `payload`: which scalar computation the lowering emits; see PfcnToLinalg.
+def Pfcn_Pointwise : NativeOpTrait<"Pointwise"> {
+  let cppNamespace = "::mlir::pfcn";
+}
+
+// An op that broadcasts: batched by aligning its operands to the rank of the body.
+class Pfcn_PointwiseOp<string mnemonic, list<Trait> traits>
+    : Pfcn_ComputeOp<mnemonic, !listconcat([Pfcn_Pointwise], traits)> {
+  code pointwise = [{
+    ::mlir::FailureOr<::llvm::SmallVector<::mlir::Value>>
+    $cppClass::batch(::mlir::OpBuilder &builder, ::llvm::ArrayRef<::mlir::pfcn::BatchedValue> operands, int64_t count) {
+      return ::mlir::pfcn::batchPointwise(*this, builder, operands, count);
+    }
+  }];
+  let extraClassDefinition = pointwise;
+}
+
+// What each computes is one line of lib/Conversion/PfcnToLinalg/Pointwise.cpp.
 class Pfcn_UnaryOp<string mnemonic, string what, list<Trait> traits = []>
-    : Pfcn_ComputeOp<mnemonic, !listconcat([SameOperandsAndResultType, Elementwise], traits)> {
+    : Pfcn_PointwiseOp<mnemonic, !listconcat([SameOperandsAndResultType, Elementwise], traits)> {
   let summary = "elementwise: " # what;
   let arguments = (ins Pfcn_Tensor:$input);
   let results = (outs Pfcn_Tensor:$result);
@@ -102,8 +118,23 @@ def Pfcn_MishOp : Pfcn_UnaryOp<"mish", "x * tanh(softplus(x))">;
 def Pfcn_ErfOp : Pfcn_UnaryOp<"erf", "the error function">;
 def Pfcn_SinOp : Pfcn_UnaryOp<"sin", "the sine">;
 def Pfcn_CosOp : Pfcn_UnaryOp<"cos", "the cosine">;
+def Pfcn_TanOp : Pfcn_UnaryOp<"tan", "the tangent">;
+def Pfcn_AsinOp : Pfcn_UnaryOp<"asin", "the inverse sine">;
+def Pfcn_AcosOp : Pfcn_UnaryOp<"acos", "the inverse cosine">;
+def Pfcn_AtanOp : Pfcn_UnaryOp<"atan", "the inverse tangent">;
+def Pfcn_SinhOp : Pfcn_UnaryOp<"sinh", "the hyperbolic sine">;
+def Pfcn_CoshOp : Pfcn_UnaryOp<"cosh", "the hyperbolic cosine">;
+def Pfcn_AsinhOp : Pfcn_UnaryOp<"asinh", "the inverse hyperbolic sine">;
+def Pfcn_AcoshOp : Pfcn_UnaryOp<"acosh", "the inverse hyperbolic cosine">;
+def Pfcn_AtanhOp : Pfcn_UnaryOp<"atanh", "the inverse hyperbolic tangent">;
+def Pfcn_Exp2Op : Pfcn_UnaryOp<"exp2", "2^x">;
+def Pfcn_Log2Op : Pfcn_UnaryOp<"log2", "the logarithm to base 2">;
+def Pfcn_Log10Op : Pfcn_UnaryOp<"log10", "the logarithm to base 10">;
+def Pfcn_ErfcOp : Pfcn_UnaryOp<"erfc", "1 - erf(x)">;
 def Pfcn_FloorOp : Pfcn_UnaryOp<"floor", "the floor">;
 def Pfcn_CeilOp : Pfcn_UnaryOp<"ceil", "the ceiling">;
+def Pfcn_TruncOp : Pfcn_UnaryOp<"trunc", "rounded towards zero">;
+def Pfcn_RoundOp : Pfcn_UnaryOp<"round", "rounded to the nearest integer, ties to even">;
 def Pfcn_HardswishOp : Pfcn_UnaryOp<"hardswish", "x * clamp(x + 3, 0, 6) / 6">;
 def Pfcn_HardsigmoidOp : Pfcn_UnaryOp<"hardsigmoid", "clamp(x + 3, 0, 6) / 6">;
 def Pfcn_LogSigmoidOp : Pfcn_UnaryOp<"log_sigmoid", "log(sigmoid(x))">;
@@ -128,7 +159,7 @@ def Pfcn_ClampOp : Pfcn_UnaryOp<"clamp", "x limited to [min, max], NaN propagate
   let arguments = (ins Pfcn_Float:$input, OptionalAttr<F64Attr>:$min, OptionalAttr<F64Attr>:$max);
 }
 
-def Pfcn_CastOp : Pfcn_ComputeOp<"cast", [SameOperandsAndResultShape, Elementwise]> {
+def Pfcn_CastOp : Pfcn_PointwiseOp<"cast", [SameOperandsAndResultShape, Elementwise]> {
   let summary = "elementwise: the value in another element type, as torch converts it";
   let arguments = (ins Pfcn_Tensor:$input);
   let results = (outs Pfcn_Tensor:$result);
@@ -137,11 +168,18 @@ def Pfcn_CastOp : Pfcn_ComputeOp<"cast", [SameOperandsAndResultShape, Elementwis
 }
 
 class Pfcn_BinaryOp<string mnemonic, string what, list<Trait> traits = []>
-    : Pfcn_InferredOp<mnemonic, !listconcat([SameOperandsAndResultElementType], traits)> {
+    : Pfcn_PointwiseOp<mnemonic, !listconcat([InferTypeOpAdaptor, SameOperandsAndResultElementType], traits)> {
   let summary = "elementwise with broadcasting: " # what;
   let arguments = (ins Pfcn_Tensor:$lhs, Pfcn_Tensor:$rhs);
   let results = (outs Pfcn_Tensor:$result);
   let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)";
+  let extraClassDefinition = pointwise # [{
+    ::llvm::LogicalResult $cppClass::inferReturnTypes(::mlir::MLIRContext *, ::std::optional<::mlir::Location> loc,
+                                                      Adaptor adaptor, ::llvm::SmallVectorImpl<::mlir::Type> &types) {
+      return ::mlir::pfcn::inferBroadcast(loc, {adaptor.getLhs(), adaptor.getRhs()},
+                                          ::mlir::getElementTypeOrSelf(adaptor.getLhs()), types);
+    }
+  }];
 }
 
 def Pfcn_AddOp : Pfcn_BinaryOp<"add", "x + y", [Commutative]>;
@@ -151,6 +189,14 @@ def Pfcn_DivOp : Pfcn_BinaryOp<"div", "x / y, true division">;
 def Pfcn_PowOp : Pfcn_BinaryOp<"pow", "x to the power of y">;
 def Pfcn_MaximumOp : Pfcn_BinaryOp<"maximum", "the larger, NaN propagates", [Commutative]>;
 def Pfcn_MinimumOp : Pfcn_BinaryOp<"minimum", "the smaller, NaN propagates", [Commutative]>;
+
+def Pfcn_Atan2Op : Pfcn_BinaryOp<"atan2", "the angle of the point (y, x)">;
+def Pfcn_FmodOp : Pfcn_BinaryOp<"fmod", "the rest of x / y, with the sign of x">;
+def Pfcn_RemainderOp : Pfcn_BinaryOp<"remainder", "the rest of x / y, with the sign of y">;
+def Pfcn_CopysignOp : Pfcn_BinaryOp<"copysign", "|x| with the sign of y">;
+def Pfcn_BitwiseAndOp : Pfcn_BinaryOp<"bitwise_and", "the bits of x and y", [Commutative]>;
+def Pfcn_BitwiseOrOp : Pfcn_BinaryOp<"bitwise_or", "the bits of x or y", [Commutative]>;
+def Pfcn_BitwiseXorOp : Pfcn_BinaryOp<"bitwise_xor", "the bits of either x or y", [Commutative]>;
 
 def Pfcn_CmpEq : I32EnumAttrCase<"eq", 0>;
 def Pfcn_CmpNe : I32EnumAttrCase<"ne", 1>;
@@ -165,14 +211,14 @@ def Pfcn_Predicate : I32EnumAttr<"Predicate", "an ordered comparison",
 }
 def Pfcn_PredicateAttr : EnumAttr<Pfcn_Dialect, Pfcn_Predicate, "predicate">;
 
-def Pfcn_CompareOp : Pfcn_InferredOp<"compare", [AllElementTypesMatch<["lhs", "rhs"]>]> {
+def Pfcn_CompareOp : Pfcn_PointwiseOp<"compare", [InferTypeOpAdaptor, AllElementTypesMatch<["lhs", "rhs"]>]> {
   let summary = "elementwise comparison with broadcasting";
   let arguments = (ins Pfcn_PredicateAttr:$predicate, Pfcn_Tensor:$lhs, Pfcn_Tensor:$rhs);
   let results = (outs Pfcn_Bool:$result);
   let assemblyFormat = "$predicate $lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)";
 }
 
-def Pfcn_WhereOp : Pfcn_InferredOp<"where", [AllElementTypesMatch<["lhs", "rhs"]>]> {
+def Pfcn_WhereOp : Pfcn_PointwiseOp<"where", [InferTypeOpAdaptor, AllElementTypesMatch<["lhs", "rhs"]>]> {
   let summary = "elementwise choice with broadcasting";
   let arguments = (ins Pfcn_Bool:$condition, Pfcn_Tensor:$lhs, Pfcn_Tensor:$rhs);
   let results = (outs Pfcn_Tensor:$result);
@@ -228,6 +274,27 @@ def Pfcn_BatchMatmulOp : Pfcn_InferredOp<"batch_matmul"> {
   let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)";
 }
 
+def Pfcn_ConvOp : Pfcn_InferredOp<"conv"> {
+  let summary = "convolution over as many dimensions as `stride` has entries, or its transpose";
+  let description = [{
+    `input` [N, C, *S], `weight` [O, C / groups, *K], or [C, O / groups, *K] where `transposed`, `bias` [O];
+    result [N, O, *S']. Each operand may carry a leading instance dimension; the result then does.
+
+    ```mlir
+    %y = pfcn.conv %x, %w {stride = array<i64: 1>, padding = array<i64: 0>, dilation = array<i64: 1>}
+      : tensor<2x3x9xf32>, tensor<4x3x2xf32> -> tensor<2x4x8xf32>
+    ```
+  }];
+  let arguments = (ins Pfcn_Float:$input, Pfcn_Float:$weight, Optional<Pfcn_Float>:$bias, DenseI64ArrayAttr:$stride,
+                       DenseI64ArrayAttr:$padding, DenseI64ArrayAttr:$dilation,
+                       DefaultValuedAttr<I64Attr, "1">:$groups, UnitAttr:$transposed,
+                       DefaultValuedAttr<DenseI64ArrayAttr, "{}">:$output_padding);
+  let results = (outs Pfcn_Float:$result);
+  let assemblyFormat = [{
+    $input `,` $weight (`,` $bias^)? attr-dict `:` type($input) `,` type($weight) (`,` type($bias)^)? `->` type($result)
+  }];
+}
+
 //===---------------------------------------------------------------------------===//
 // Reductions and normalisations
 //===---------------------------------------------------------------------------===//
@@ -272,6 +339,56 @@ def Pfcn_LayerNormOp : Pfcn_ComputeOp<"layer_norm", [AttrSizedOperandSegments, A
     $input (`weight` $weight^ `:` type($weight))? (`bias` $bias^ `:` type($bias))? attr-dict `:` type($result)
   }];
   let hasVerifier = 1;
+}
+
+def Pfcn_BatchNormOp : Pfcn_ComputeOp<"batch_norm", [AttrSizedOperandSegments, AllTypesMatch<["input", "result"]>]> {
+  let summary = "normalisation of each channel with given statistics";
+  let description = [{
+    (x - mean) / sqrt(variance + eps) * weight + bias. The other operands have one element per channel, which is
+    dimension `channel` of the input, and may carry a leading instance dimension, which is then the input's too.
+  }];
+  let arguments = (ins Pfcn_Float:$input, Pfcn_Float:$mean, Pfcn_Float:$variance, Optional<Pfcn_Float>:$weight,
+                       Optional<Pfcn_Float>:$bias, I64Attr:$channel, F64Attr:$eps);
+  let results = (outs Pfcn_Float:$result);
+  let assemblyFormat = [{
+    $input `,` $mean `,` $variance (`weight` $weight^ `:` type($weight))? (`bias` $bias^ `:` type($bias))? attr-dict
+    `:` type($result) `,` type($mean) `,` type($variance)
+  }];
+  let hasVerifier = 1;
+}
+
+//===---------------------------------------------------------------------------===//
+// Windows
+//===---------------------------------------------------------------------------===//
+
+class Pfcn_PoolOp<string mnemonic, string what> : Pfcn_InferredOp<mnemonic> {
+  let summary = what # " of each window over the last dimensions";
+  let description = [{
+    Windows of `kernel` over the last dimensions, which have `padding` before and behind them; with
+    `ceil_mode` a last window may reach beyond that. What is outside of the input does not count.
+  }];
+  let results = (outs Pfcn_Float:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+}
+
+def Pfcn_MaxPoolOp : Pfcn_PoolOp<"max_pool", "the largest, NaN propagates,"> {
+  let arguments = (ins Pfcn_Float:$input, DenseI64ArrayAttr:$kernel, DenseI64ArrayAttr:$stride,
+                       DenseI64ArrayAttr:$padding, DenseI64ArrayAttr:$dilation,
+                       DefaultValuedAttr<BoolAttr, "false">:$ceil_mode);
+}
+
+def Pfcn_AvgPoolOp : Pfcn_PoolOp<"avg_pool", "the mean"> {
+  let arguments = (ins Pfcn_Float:$input, DenseI64ArrayAttr:$kernel, DenseI64ArrayAttr:$stride,
+                       DenseI64ArrayAttr:$padding, DefaultValuedAttr<BoolAttr, "false">:$ceil_mode,
+                       DefaultValuedAttr<BoolAttr, "true">:$count_include_pad, OptionalAttr<I64Attr>:$divisor);
+}
+
+def Pfcn_PadOp : Pfcn_InferredOp<"pad"> {
+  let summary = "`low` elements of `value` before, and `high` behind each of the last dimensions";
+  let arguments = (ins Pfcn_Tensor:$input, DenseI64ArrayAttr:$low, DenseI64ArrayAttr:$high,
+                       DefaultValuedAttr<F64Attr, "0.0">:$value);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$input `low` $low `high` $high attr-dict `:` type($input) `->` type($result)";
 }
 
 //===---------------------------------------------------------------------------===//
@@ -347,6 +464,14 @@ def Pfcn_ExpandOp : Pfcn_ComputeOp<"expand"> {
   let hasFolder = 1;
 }
 
+def Pfcn_FlipOp : Pfcn_ComputeOp<"flip", [SameOperandsAndResultType]> {
+  let summary = "the elements in reverse order along the dimensions `dims`";
+  let arguments = (ins Pfcn_Tensor:$input, DenseI64ArrayAttr:$dims);
+  let results = (outs Pfcn_Tensor:$result);
+  let assemblyFormat = "$input `dims` $dims attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
 def Pfcn_CatOp : Pfcn_InferredOp<"cat"> {
   let summary = "concatenates along dimension `dim`";
   let arguments = (ins Variadic<Pfcn_Tensor>:$inputs, I64Attr:$dim);
@@ -400,6 +525,37 @@ def Pfcn_OpaqueOp : Pfcn_Op<"opaque", [DeclareOpInterfaceMethods<MemoryEffectsOp
   let hasVerifier = 1;
 }
 
+def Pfcn_ComposedOp : Pfcn_Op<"composed", [Pure, IsolatedFromAbove, SingleBlockImplicitTerminator<"YieldOp">]> {
+  let summary = "a torch operator together with what it is composed of";
+  let description = [{
+    `name` and `arguments` are those of `pfcn.opaque`, and say which operator runs where the op is alone: result
+    `index` of it. In a group the ops of the body take its place. The body follows from the rest of the op,
+    so ops that agree in the rest are equal. `smooth`: the gradient of the body is that of the operator everywhere, with
+    no kink at which torch chooses another.
+
+    ```mlir
+    %y = pfcn.composed "aten::frac"(%x) [#pfcn.operand<0>] : (tensor<4xf32>) -> tensor<4xf32> {
+    ^bb0(%a: tensor<4xf32>):
+      %0 = pfcn.trunc %a : tensor<4xf32>
+      %1 = pfcn.sub %a, %0 : tensor<4xf32>, tensor<4xf32> -> tensor<4xf32>
+      pfcn.yield %1 : tensor<4xf32>
+    }
+    ```
+  }];
+  let arguments = (ins StrAttr:$name, Variadic<Pfcn_Tensor>:$inputs, ArrayAttr:$arguments,
+                       DefaultValuedAttr<I64Attr, "0">:$index, UnitAttr:$smooth);
+  let results = (outs Pfcn_Tensor:$result);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{
+    $name `(` $inputs `)` $arguments attr-dict `:` functional-type($inputs, $result) $body
+  }];
+  let extraClassDeclaration = [{
+    ::mlir::Block *getBodyBlock() { return &getBody().front(); }
+    ::mlir::Value getYielded() { return getBodyBlock()->getTerminator()->getOperand(0); }
+  }];
+  let hasVerifier = 1;
+}
+
 def Pfcn_OperandAttr : AttrDef<Pfcn_Dialect, "Operand"> {
   let mnemonic = "operand";
   let summary = "an argument of a foreign operator that is one of its tensor operands";
@@ -426,7 +582,7 @@ def Pfcn_ZerosOp : Pfcn_FreshOp<"zeros"> {
   let summary = "a fresh tensor of zeros, of which a group writes a part";
 }
 
-def Pfcn_YieldOp : Pfcn_Op<"yield", [Pure, Terminator, ReturnLike, ParentOneOf<["InstancesOp", "KernelOp"]>]> {
+def Pfcn_YieldOp : Pfcn_Op<"yield", [Pure, Terminator, ReturnLike, ParentOneOf<["InstancesOp", "KernelOp", "ComposedOp"]>]> {
   let summary = "the results of the body";
   let arguments = (ins Variadic<Pfcn_Tensor>:$values);
   let assemblyFormat = "attr-dict ($values^ `:` type($values))?";

@@ -16,6 +16,8 @@ namespace pfcn::runtime {
 /// Throws `c10::Error` where torch does not know the operator, or an argument does not fit
 /// its schema.
 Evaluator makeOpaqueEvaluator(mlir::pfcn::OpaqueOp op);
+/// The same for an op that says what its operator is composed of.
+Evaluator makeComposedEvaluator(mlir::pfcn::ComposedOp op);
 
 /// A call for n instances, over stacked operands.
 struct BatchedCall {

@@ -24,7 +24,7 @@ static SmallVector<int64_t> getLoops(Value operand, int64_t leadingCount, int64_
   return loops;
 }
 
-static Value multiplyAccumulate(ImplicitLocOpBuilder &builder, ValueRange elements) {
+Value mlir::pfcn::multiplyAccumulate(ImplicitLocOpBuilder &builder, ValueRange elements) {
   Value accumulator = elements[2];
   Value lhs = convertFloat(builder, elements[0], accumulator.getType());
   Value rhs = convertFloat(builder, elements[1], accumulator.getType());
@@ -62,8 +62,7 @@ static FailureOr<Value> contract(Lowering &lowering, Value lhs, Value rhs, bool 
   return nest.reduce(lowering.getZeroAttr(type), multiplyAccumulate);
 }
 
-/// The product in the element type of the result, which takes a nest only for f16 and bf16.
-static FailureOr<Value> roundTo(Lowering &lowering, Value product, Type elementType) {
+FailureOr<Value> mlir::pfcn::roundTo(Lowering &lowering, Value product, Type elementType) {
   if (ranked(product).getElementType() == elementType)
     return product;
   LoopNest nest(lowering, ranked(product).getShape());
@@ -73,9 +72,8 @@ static FailureOr<Value> roundTo(Lowering &lowering, Value product, Type elementT
   });
 }
 
-/// beta * addend + alpha * product, rounded once.
-static FailureOr<Value> addTo(Lowering &lowering, Value product, Value addend, double alpha, double beta,
-                              Type elementType) {
+FailureOr<Value> mlir::pfcn::addTo(Lowering &lowering, Value product, Value addend, double alpha, double beta,
+                                   Type elementType) {
   LoopNest nest(lowering, ranked(product).getShape());
   nest.readTrailing(product);
   nest.readTrailing(addend);

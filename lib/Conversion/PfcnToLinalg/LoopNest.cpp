@@ -87,6 +87,15 @@ void LoopNest::read(Value tensor, ArrayRef<int64_t> loops) {
   maps.push_back(AffineMap::get(sizes.size(), 0, exprs, lowering.getContext()));
 }
 
+void LoopNest::readAt(Value tensor, ArrayRef<AffineExpr> exprs) {
+  for (auto [dim, expr] : llvm::enumerate(exprs))
+    if (auto loop = dyn_cast<AffineDimExpr>(expr))
+      if (ranked(tensor).isDynamicDim(dim) && !origins[loop.getPosition()].first)
+        origins[loop.getPosition()] = {tensor, static_cast<int64_t>(dim)};
+  tensors.push_back(tensor);
+  maps.push_back(AffineMap::get(sizes.size(), 0, exprs, lowering.getContext()));
+}
+
 void LoopNest::readTrailing(Value tensor) {
   int64_t rank = ranked(tensor).getRank();
   read(tensor, llvm::to_vector(llvm::seq<int64_t>(parallelCount - rank, parallelCount)));

@@ -31,6 +31,7 @@ public:
 FailureOr<Value> lowerPointwise(Lowering &lowering, Operation *op);
 FailureOr<Value> lowerContraction(Lowering &lowering, Operation *op);
 FailureOr<Value> lowerReduction(Lowering &lowering, Operation *op);
+FailureOr<Value> lowerWindows(Lowering &lowering, Operation *op);
 FailureOr<Value> lowerView(Lowering &lowering, Operation *op);
 
 /// Computes one element: the elements read, and for a reduction the accumulator behind them.
@@ -46,6 +47,8 @@ public:
   void read(Value tensor, ArrayRef<int64_t> loops);
   /// Reads a tensor whose last dimension is walked by the last parallel loop, and so on.
   void readTrailing(Value tensor);
+  /// Reads a tensor whose dimension i is at `exprs[i]` of the loops.
+  void readAt(Value tensor, ArrayRef<AffineExpr> exprs);
 
   /// The nest without reduction loops.
   FailureOr<Value> map(Type elementType, Payload payload);
@@ -69,6 +72,13 @@ private:
 Type getComputeType(Type elementType);
 /// The floating-point scalar in another floating-point type.
 Value convertFloat(ImplicitLocOpBuilder &builder, Value scalar, Type type);
+
+/// Adds the product of the first two elements to the third.
+Value multiplyAccumulate(ImplicitLocOpBuilder &builder, ValueRange elements);
+/// The product in the element type of the result, which takes a nest only for f16 and bf16.
+FailureOr<Value> roundTo(Lowering &lowering, Value product, Type elementType);
+/// beta * addend + alpha * product, rounded once.
+FailureOr<Value> addTo(Lowering &lowering, Value product, Value addend, double alpha, double beta, Type elementType);
 
 /// The size of a dimension, from where the tensor's size came: an op that only needs the size of an
 /// intermediate result must not keep it from being fused away.

@@ -52,7 +52,8 @@ static FailureOr<Value> lower(Lowering &lowering, Operation *op) {
   return TypeSwitch<Operation *, FailureOr<Value>>(op)
       .Case([&](ConstantOp constant) { return lowerConstant(lowering, constant); })
       .Case<LinearOp, MatmulOp, AddmmOp, BatchMatmulOp>([&](auto) { return lowerContraction(lowering, op); })
-      .Case<SumOp, MeanOp, AmaxOp, AminOp, ProdOp, SoftmaxOp, LogSoftmaxOp, LayerNormOp>(
+      .Case<ConvOp, MaxPoolOp, AvgPoolOp, PadOp, FlipOp>([&](auto) { return lowerWindows(lowering, op); })
+      .Case<SumOp, MeanOp, AmaxOp, AminOp, ProdOp, SoftmaxOp, LogSoftmaxOp, LayerNormOp, BatchNormOp>(
           [&](auto) { return lowerReduction(lowering, op); })
       .Case<ReshapeOp, PermuteOp, SliceOp, SelectOp, UnsqueezeOp, SqueezeOp, ExpandOp, CatOp, StackOp>(
           [&](auto) { return lowerView(lowering, op); })

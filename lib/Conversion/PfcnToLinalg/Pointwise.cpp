@@ -83,6 +83,13 @@ static Num buildPow(Num x, Num exponent) {
   return pow(x, exponent);
 }
 
+/// The rest of the division that rounds down: that of `fmod`, moved to the sign of the divisor.
+static Num buildRemainder(Num x, Num y) {
+  Num rest = fmod(x, y), zero = x.constant(0);
+  Num hasOtherSign = notEqual(less(rest, zero), less(y, zero));
+  return select(hasOtherSign * notEqual(rest, zero), rest + y, rest);
+}
+
 static Num buildCompare(Predicate predicate, Num a, Num b) {
   switch (predicate) {
   case Predicate::eq:
@@ -151,8 +158,23 @@ static Num buildFormula(Operation *op, ArrayRef<Num> x) {
       .Case([&](ErfOp) { return erf(x[0]); })
       .Case([&](SinOp) { return sin(x[0]); })
       .Case([&](CosOp) { return cos(x[0]); })
+      .Case([&](TanOp) { return tan(x[0]); })
+      .Case([&](AsinOp) { return asin(x[0]); })
+      .Case([&](AcosOp) { return acos(x[0]); })
+      .Case([&](AtanOp) { return atan(x[0]); })
+      .Case([&](SinhOp) { return sinh(x[0]); })
+      .Case([&](CoshOp) { return cosh(x[0]); })
+      .Case([&](AsinhOp) { return asinh(x[0]); })
+      .Case([&](AcoshOp) { return acosh(x[0]); })
+      .Case([&](AtanhOp) { return atanh(x[0]); })
+      .Case([&](Exp2Op) { return exp2(x[0]); })
+      .Case([&](Log2Op) { return log2(x[0]); })
+      .Case([&](Log10Op) { return log10(x[0]); })
+      .Case([&](ErfcOp) { return erfc(x[0]); })
       .Case([&](FloorOp) { return x[0].isFloat() ? floor(x[0]) : x[0]; })
       .Case([&](CeilOp) { return x[0].isFloat() ? ceil(x[0]) : x[0]; })
+      .Case([&](TruncOp) { return x[0].isFloat() ? trunc(x[0]) : x[0]; })
+      .Case([&](RoundOp) { return x[0].isFloat() ? roundEven(x[0]) : x[0]; })
       .Case([&](HardswishOp) { return x[0] * minimum(maximum(x[0] + 3.0, 0), 6) / 6.0; })
       .Case([&](HardsigmoidOp) { return minimum(maximum(x[0] + 3.0, 0), 6) / 6.0; })
       .Case([&](LogSigmoidOp) { return minimum(x[0], 0) - log1p(exp(-abs(x[0]))); })
@@ -172,6 +194,13 @@ static Num buildFormula(Operation *op, ArrayRef<Num> x) {
       .Case([&](PowOp) { return buildPow(x[0], x[1]); })
       .Case([&](MaximumOp) { return maximum(x[0], x[1]); })
       .Case([&](MinimumOp) { return minimum(x[0], x[1]); })
+      .Case([&](Atan2Op) { return atan2(x[0], x[1]); })
+      .Case([&](FmodOp) { return fmod(x[0], x[1]); })
+      .Case([&](RemainderOp) { return buildRemainder(x[0], x[1]); })
+      .Case([&](CopysignOp) { return copysign(x[0], x[1]); })
+      .Case([&](BitwiseAndOp) { return x[0].with(arith::AndIOp::create(*x[0].builder, x[0].value, x[1].value)); })
+      .Case([&](BitwiseOrOp) { return x[0].with(arith::OrIOp::create(*x[0].builder, x[0].value, x[1].value)); })
+      .Case([&](BitwiseXorOp) { return x[0].with(arith::XOrIOp::create(*x[0].builder, x[0].value, x[1].value)); })
       .Case([&](CompareOp op) { return buildCompare(op.getPredicate(), x[0], x[1]); })
       .Case([&](WhereOp) { return select(x[0], x[1], x[2]); })
       .Default([](Operation *) { return Num{nullptr, nullptr}; });
@@ -183,14 +212,15 @@ static Num buildFormula(Operation *op, ArrayRef<Num> x) {
 
 /// Ops that are exact in any type, or that rounding in f32 does not change: they need no detour.
 static bool keepsNarrowFloats(Operation *op) {
-  return isa<DetachOp, NegOp, AbsOp, SignOp, ReluOp, FloorOp, CeilOp, ClampOp, CastOp, AddOp, SubOp, MulOp, DivOp,
-             MaximumOp, MinimumOp, CompareOp, WhereOp>(op);
+  return isa<DetachOp, NegOp, AbsOp, SignOp, ReluOp, FloorOp, CeilOp, TruncOp, RoundOp, ClampOp, CastOp, AddOp, SubOp,
+             MulOp, DivOp, MaximumOp, MinimumOp, CopysignOp, CompareOp, WhereOp>(op);
 }
 
 /// Ops whose formula also holds for integers and bool.
 static bool takesIntegers(Operation *op) {
-  return isa<DetachOp, NegOp, AbsOp, SignOp, ReluOp, FloorOp, CeilOp, CastOp, AddOp, SubOp, MulOp, MaximumOp, MinimumOp,
-             CompareOp, WhereOp>(op);
+  return isa<DetachOp, NegOp, AbsOp, SignOp, ReluOp, FloorOp, CeilOp, TruncOp, RoundOp, CastOp, AddOp, SubOp, MulOp,
+             MaximumOp, MinimumOp, FmodOp, RemainderOp, BitwiseAndOp, BitwiseOrOp, BitwiseXorOp, CompareOp, WhereOp>(
+      op);
 }
 
 static Value buildPayload(Operation *op, ImplicitLocOpBuilder &builder, ValueRange elements) {
@@ -220,6 +250,8 @@ FailureOr<Value> mlir::pfcn::lowerPointwise(Lowering &lowering, Operation *op) {
     return lowering.decline("it is lowered for floating-point numbers only");
   if (input.isInteger(1) && isa<NegOp, SubOp>(op))
     return lowering.decline("torch has no subtraction of bool");
+  if (isa<FloatType>(input) && isa<BitwiseAndOp, BitwiseOrOp, BitwiseXorOp>(op))
+    return lowering.decline("floating-point numbers have no bits in torch");
 
   auto type = cast<RankedTensorType>(op->getResult(0).getType());
   LoopNest nest(lowering, type.getShape());

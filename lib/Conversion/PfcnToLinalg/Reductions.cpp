@@ -139,7 +139,7 @@ template <typename Op> static FailureOr<Value> lowerPlain(Lowering &lowering, Op
   Type type = ranked(input).getElementType();
   bool isMean = isa<MeanOp>(op), isExtreme = isa<AmaxOp, AminOp>(op);
   if (dims.empty())
-    return lowering.decline("it reduces no dimension");
+    return input;
   if (!isa<FloatType>(type) && (isMean || (type.isInteger(1) && !isExtreme)))
     return lowering.decline("torch computes it in another element type");
 
@@ -226,6 +226,55 @@ static FailureOr<Value> lowerLayerNorm(Lowering &lowering, LayerNormOp op) {
   });
 }
 
+//===----------------------------------------------------------------------------===//
+// Batch normalisation
+//===----------------------------------------------------------------------------===//
+
+/// x * scale + shift, where both have one element per channel, and are computed before as torch does.
+static FailureOr<Value> lowerBatchNorm(Lowering &lowering, BatchNormOp op) {
+  RankedTensorType type = ranked(op.getResult());
+  Type computeType = getComputeType(type.getElementType());
+  int64_t channel = op.getChannel();
+  double eps = op.getEps().convertToDouble();
+  Value widest = op.getMean();
+  for (Value value : op.getOperands().drop_front())
+    if (ranked(value).getRank() > ranked(widest).getRank())
+      widest = value;
+  ArrayRef<int64_t> perChannel = ranked(widest).getShape();
+  auto widen = [&](ImplicitLocOpBuilder &builder, ValueRange elements) {
+    SmallVector<Num> numbers;
+    for (Value element : elements)
+      numbers.push_back({&builder, convertFloat(builder, element, computeType)});
+    return numbers;
+  };
+  LoopNest scales(lowering, perChannel);
+  scales.readTrailing(op.getVariance());
+  if (op.getWeight())
+    scales.readTrailing(op.getWeight());
+  FailureOr<Value> scale = scales.map(computeType, [&](ImplicitLocOpBuilder &builder, ValueRange elements) {
+    SmallVector<Num> x = widen(builder, elements);
+    Num inverse = 1.0 / sqrt(x[0] + eps);
+    return (op.getWeight() ? inverse * x[1] : inverse).value;
+  });
+  if (failed(scale))
+    return failure();
+  LoopNest shifts(lowering, perChannel);
+  shifts.readTrailing(*scale);
+  shifts.readTrailing(op.getMean());
+  if (op.getBias())
+    shifts.readTrailing(op.getBias());
+  FailureOr<Value> shift = shifts.map(computeType, [&](ImplicitLocOpBuilder &builder, ValueRange elements) {
+    SmallVector<Num> x = widen(builder, elements);
+    Num moved = -(x[0] * x[1]);
+    return (op.getBias() ? moved + x[2] : moved).value;
+  });
+  if (failed(shift))
+    return failure();
+  Shape loops = perChannel.size() == 2 ? Shape{0, channel} : Shape{channel};
+  return mapOver(lowering, op.getInput(), {{*scale, loops}, {*shift, loops}}, type.getElementType(),
+                 [](ArrayRef<Num> x) { return x[0] * x[1] + x[2]; });
+}
+
 FailureOr<Value> mlir::pfcn::lowerReduction(Lowering &lowering, Operation *op) {
   return TypeSwitch<Operation *, FailureOr<Value>>(op)
       .Case<SumOp, MeanOp>([&](auto sum) { return lowerPlain(lowering, sum, Combiner::Sum); })
@@ -238,5 +287,6 @@ FailureOr<Value> mlir::pfcn::lowerReduction(Lowering &lowering, Operation *op) {
       .Case([&](LogSoftmaxOp softmax) {
         return lowerSoftmax(lowering, softmax.getInput(), softmax.getDim(), /*isLog=*/true);
       })
-      .Case([&](LayerNormOp norm) { return lowerLayerNorm(lowering, norm); });
+      .Case([&](LayerNormOp norm) { return lowerLayerNorm(lowering, norm); })
+      .Case([&](BatchNormOp norm) { return lowerBatchNorm(lowering, norm); });
 }

@@ -91,8 +91,27 @@ inline Num tanh(Num a) { return a.apply<math::TanhOp>(); }
 inline Num erf(Num a) { return a.apply<math::ErfOp>(); }
 inline Num sin(Num a) { return a.apply<math::SinOp>(); }
 inline Num cos(Num a) { return a.apply<math::CosOp>(); }
+inline Num tan(Num a) { return a.apply<math::TanOp>(); }
+inline Num asin(Num a) { return a.apply<math::AsinOp>(); }
+inline Num acos(Num a) { return a.apply<math::AcosOp>(); }
+inline Num atan(Num a) { return a.apply<math::AtanOp>(); }
+inline Num sinh(Num a) { return a.apply<math::SinhOp>(); }
+inline Num cosh(Num a) { return a.apply<math::CoshOp>(); }
+inline Num asinh(Num a) { return a.apply<math::AsinhOp>(); }
+inline Num acosh(Num a) { return a.apply<math::AcoshOp>(); }
+inline Num atanh(Num a) { return a.apply<math::AtanhOp>(); }
+inline Num exp2(Num a) { return a.apply<math::Exp2Op>(); }
+inline Num log2(Num a) { return a.apply<math::Log2Op>(); }
+inline Num log10(Num a) { return a.apply<math::Log10Op>(); }
+inline Num erfc(Num a) { return a.apply<math::ErfcOp>(); }
+inline Num trunc(Num a) { return a.apply<math::TruncOp>(); }
+inline Num roundEven(Num a) { return a.apply<math::RoundEvenOp>(); }
 inline Num floor(Num a) { return a.apply<math::FloorOp>(); }
 inline Num ceil(Num a) { return a.apply<math::CeilOp>(); }
+inline Num atan2(Num a, Num b) { return a.with(math::Atan2Op::create(*a.builder, a.value, b.value)); }
+inline Num copysign(Num a, Num b) { return a.with(math::CopySignOp::create(*a.builder, a.value, b.value)); }
+/// As in C: exact, with the sign of `a`. Integers must not be divided by 0.
+inline Num fmod(Num a, Num b) { return a.apply<arith::RemFOp, arith::RemSIOp>(b); }
 inline Num pow(Num a, Num b) { return a.with(math::PowFOp::create(*a.builder, a.value, b.value)); }
 
 } // namespace mlir::pfcn
