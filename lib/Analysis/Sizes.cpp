@@ -144,6 +144,7 @@ MaybeSize mlir::pfcn::findSize(Value value, int64_t dim) {
         return isKept ? findSize(expand.getInput(), from) : MaybeSize();
       })
       .Case<OpaqueOp>([&](OpaqueOp opaque) { return findForeign(opaque, value, dim); })
+      .Case<RecurrenceOp>([&](RecurrenceOp recurrence) { return findSize(recurrence.getInput(), dim); })
       .Default([&](Operation *other) -> MaybeSize {
         if (!isa<BatchingOpInterface>(other)) // no op of a body, so its own result may be asked
           return SizeSource{value, dim};

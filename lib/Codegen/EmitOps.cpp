@@ -386,7 +386,7 @@ void KernelEmitter::emitView(Operation *op) {
   if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op)) {
     view.strides.clear();
     for (auto [dim, stride] : llvm::enumerate(buffers[source].strides)) {
-      view.offset = builder.add(view.offset, builder.mul(slice.getMixedOffsets()[dim], stride));
+      view.offset = builder.add(view.offset, builder.mul(getScalar(slice.getMixedOffsets()[dim]), stride));
       if (!slice.getDroppedDims().test(dim))
         view.strides.push_back(builder.mul(stride, slice.getMixedStrides()[dim]));
     }
@@ -436,6 +436,61 @@ void KernelEmitter::emitConstant(arith::ConstantOp op) {
     failure = "a constant that is no splat has no lowering";
 }
 
+OpFoldResult KernelEmitter::getScalar(OpFoldResult value) {
+  auto dynamic = dyn_cast<Value>(value);
+  return dynamic ? OpFoldResult(scalars.lookup(dynamic)) : value;
+}
+
+void KernelEmitter::emitInsert(tensor::InsertSliceOp op) {
+  Value dest = op.getDest();
+  bool fresh = dest.getDefiningOp<tensor::EmptyOp>();
+  if (!fresh && !dest.hasOneUse()) {
+    failure = "a tensor that is written in parts is used in between";
+    return;
+  }
+  Buffer whole = fresh ? allocate(op.getResult()) : buffers[dest];
+  if (whole.splat)
+    whole = makeContiguous(dest);
+  buffers[op.getResult()] = whole;
+  // The part as a view of the whole, with the dimensions of the source.
+  Buffer part = whole;
+  part.strides.clear();
+  for (auto [dim, stride] : llvm::enumerate(whole.strides)) {
+    part.offset = builder.add(part.offset, builder.mul(getScalar(op.getMixedOffsets()[dim]), stride));
+    if (!op.getDroppedDims().test(dim))
+      part.strides.push_back(builder.mul(stride, op.getMixedStrides()[dim]));
+  }
+  emitCopy(buffers[op.getSource()], op.getSource(), part);
+}
+
+/// A loop whose tensors are carried in scratch: what an iteration yields is copied there, unless it has been
+/// written in place.
+void KernelEmitter::emitFor(scf::ForOp loop) {
+  std::optional<APInt> trips = loop.getStaticTripCount();
+  if (!trips || !isConstantIntValue(loop.getLowerBound(), 0) || !isConstantIntValue(loop.getStep(), 1)) {
+    failure = "a loop in the body has no constant number of iterations";
+    return;
+  }
+  for (auto [init, carried, result] : llvm::zip(loop.getInitArgs(), loop.getRegionIterArgs(), loop.getResults())) {
+    Buffer buffer = allocate(result);
+    if (!init.getDefiningOp<tensor::EmptyOp>())
+      emitCopy(Buffer(buffers[init]), init, buffer);
+    buffers[carried] = buffer;
+    buffers[result] = buffer;
+  }
+  if (!failure.empty())
+    return;
+  builder.loop(builder.constant(trips->getSExtValue()), 1, [&](OpFoldResult index) {
+    scalars.map(loop.getInductionVar(), builder.toValue(index));
+    for (Operation &op : loop.getBody()->without_terminator())
+      if (failure.empty() && !emitted.contains(&op))
+        emitOp(&op);
+    for (auto [value, carried] : llvm::zip(loop.getYieldedValues(), loop.getRegionIterArgs()))
+      if (failure.empty() && buffers[value].memory != buffers[carried].memory)
+        emitCopy(buffers[value], value, buffers[carried]);
+  });
+}
+
 void KernelEmitter::emitOp(Operation *op) {
   if (auto generic = dyn_cast<linalg::GenericOp>(op))
     return emitGeneric(generic);
@@ -447,27 +502,10 @@ void KernelEmitter::emitOp(Operation *op) {
     buffers[fill.result()].splat = scalars.lookup(fill.value());
     return;
   }
-  if (auto insert = dyn_cast<tensor::InsertSliceOp>(op)) {
-    Value dest = insert.getDest();
-    bool fresh = dest.getDefiningOp<tensor::EmptyOp>();
-    if (!fresh && !dest.hasOneUse()) {
-      failure = "a tensor that is written in parts is used in between";
-      return;
-    }
-    Buffer whole = fresh ? allocate(insert.getResult()) : buffers[dest];
-    if (whole.splat)
-      whole = makeContiguous(dest);
-    buffers[insert.getResult()] = whole;
-    // The part as a view of the whole, with the dimensions of the source.
-    Buffer part = whole;
-    part.strides.clear();
-    for (auto [dim, stride] : llvm::enumerate(whole.strides)) {
-      part.offset = builder.add(part.offset, builder.mul(insert.getMixedOffsets()[dim], stride));
-      if (!insert.getDroppedDims().test(dim))
-        part.strides.push_back(builder.mul(stride, insert.getMixedStrides()[dim]));
-    }
-    return emitCopy(buffers[insert.getSource()], insert.getSource(), part);
-  }
+  if (auto insert = dyn_cast<tensor::InsertSliceOp>(op))
+    return emitInsert(insert);
+  if (auto loop = dyn_cast<scf::ForOp>(op))
+    return emitFor(loop);
   if (auto dim = dyn_cast<tensor::DimOp>(op)) {
     int cls = dims.getClass(dim.getSource(), *dim.getConstantIndex());
     auto size = outerSizes.find(cls);

@@ -194,14 +194,16 @@ void KernelEmitter::computeLifetimes() {
   unsigned position = 0;
   for (Operation &op : body) {
     positions[&op] = position;
-    for (Value operand : op.getOperands())
-      if (isa<RankedTensorType>(operand.getType())) {
-        // What the inner level reads in each of its rounds lives on.
-        Value viewed = getViewed(operand);
-        bool staysInLevel = getLevel(&op) == getLevel(viewed);
-        unsigned &last = lastReads[viewed];
-        last = std::max(last, staysInLevel ? position : std::numeric_limits<unsigned>::max());
-      }
+    op.walk([&](Operation *reader) { // the op itself, and those of a loop
+      for (Value operand : reader->getOperands())
+        if (isa<RankedTensorType>(operand.getType())) {
+          // What the inner level reads in each of its rounds lives on.
+          Value viewed = getViewed(operand);
+          bool staysInLevel = getLevel(&op) == getLevel(viewed);
+          unsigned &last = lastReads[viewed];
+          last = std::max(last, staysInLevel ? position : std::numeric_limits<unsigned>::max());
+        }
+    });
     ++position;
   }
 }

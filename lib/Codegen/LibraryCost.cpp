@@ -22,6 +22,8 @@ double mlir::pfcn::getStreamCost(double bytes) {
   return bytes / 64 * each;
 }
 
+static RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
+
 static double countElements(Value value) {
   double elements = 1;
   for (int64_t size : cast<RankedTensorType>(value.getType()).getShape())
@@ -72,11 +74,25 @@ std::optional<double> mlir::pfcn::estimateLibrary(KernelOp kernel, int64_t vecto
   auto addCall = [&](double compute, double bytes) {
     cost += callCost + std::max(compute, rowsFactor * getStreamCost(bytes));
   };
+  // Per step two products and some ten elementwise calls.
+  auto addRecurrence = [&](RecurrenceOp op) {
+    double steps = ShapedType::isDynamic(op.getSteps()) ? assumedDynamicSize : op.getSteps();
+    double states = countElements(op.getHidden()), gates = RecurrenceOp::getGateCount(op.getKind());
+    double depth = ranked(op.getInput()).getShape().back() + op.getWidth();
+    double multiply = states * gates * depth / lanes / rate;
+    double pointwise = states * gates / lanes * transcendentalCost;
+    cost += steps * (12 * callCost + 2 * kernel.getCount() * matrixCost + multiply + pointwise);
+  };
   for (Operation &op : kernel.getBodyBlock()->without_terminator()) {
     if (op.getDialect() != kernel->getDialect())
       return std::nullopt;
     if (isa<ConstantOp, ReshapeOp, PermuteOp, SliceOp, SelectOp, UnsqueezeOp, SqueezeOp, ExpandOp>(op))
       continue; // mostly views
+    if (auto recurrence = dyn_cast<RecurrenceOp>(op)) {
+      hasProduct = true;
+      addRecurrence(recurrence);
+      continue;
+    }
     hasProduct |= isProduct(&op);
     if (auto conv = dyn_cast<ConvOp>(op))
       addCall(estimateConv(conv, lanes, rate), countBytes(&op));

@@ -2,6 +2,7 @@
 
 #include "pfcn/Codegen/ParallelDims.h"
 
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "llvm/ADT/SmallBitVector.h"
@@ -140,6 +141,20 @@ LogicalResult ParallelDims::visit(Operation *op, std::string &reason) {
                 insert.getMixedStrides(), insert.getDroppedDims());
     return success();
   }
+  if (auto loop = dyn_cast<scf::ForOp>(op)) {
+    auto uniteAll = [&](ValueRange a, ValueRange b) {
+      for (auto [x, y] : llvm::zip(a, b))
+        if (isa<RankedTensorType>(x.getType()))
+          for (auto [dim, other] : llvm::zip(SmallVector<int>(dimsOf(x)), SmallVector<int>(dimsOf(y))))
+            unite(dim, other);
+    };
+    uniteAll(loop.getInitArgs(), loop.getRegionIterArgs());
+    uniteAll(loop.getRegionIterArgs(), loop.getResults());
+    if (failed(visit(*loop.getBody(), reason)))
+      return failure();
+    uniteAll(loop.getYieldedValues(), loop.getRegionIterArgs());
+    return success();
+  }
   // Scalars, sizes and fresh tensors tie nothing together.
   if (isa<tensor::EmptyOp, tensor::DimOp>(op) || op->hasTrait<OpTrait::ConstantLike>() ||
       op->hasTrait<OpTrait::IsTerminator>() ||
@@ -149,19 +164,22 @@ LogicalResult ParallelDims::visit(Operation *op, std::string &reason) {
   return failure();
 }
 
+LogicalResult ParallelDims::visit(Block &block, std::string &reason) {
+  for (Operation &op : block) {
+    if (failed(visit(&op, reason)))
+      return failure();
+    for (Value value : llvm::concat<Value>(op.getOperands(), op.getResults()))
+      if (isa<RankedTensorType>(value.getType()))
+        dimsOf(value);
+  }
+  return success();
+}
+
 FailureOr<ParallelDims> ParallelDims::compute(Block &body, std::string &reason) {
   ParallelDims dims;
   for (Value argument : body.getArguments())
     dims.dimsOf(argument);
-  for (Operation &op : body) {
-    if (failed(dims.visit(&op, reason)))
-      return failure();
-    for (Value value : op.getOperands())
-      if (isa<RankedTensorType>(value.getType()))
-        dims.dimsOf(value);
-    for (Value value : op.getResults())
-      if (isa<RankedTensorType>(value.getType()))
-        dims.dimsOf(value);
-  }
+  if (failed(dims.visit(body, reason)))
+    return failure();
   return dims;
 }

@@ -69,6 +69,8 @@ std::optional<Product> mlir::pfcn::matchProduct(linalg::GenericOp op, const Para
   op.getReductionDims(reductions);
   if (reductions.size() != 1 || op.getNumDpsInputs() != 2 || op.getNumDpsInits() != 1 || !isMultiplyAccumulate(op))
     return std::nullopt;
+  if (!llvm::all_of(op.getIndexingMapsArray(), [](AffineMap map) { return map.isProjectedPermutation(); }))
+    return std::nullopt; // windows
   unsigned depthLoop = reductions.front();
   SmallVector<int64_t> sizes = op.getStaticLoopRanges();
   if (ShapedType::isDynamic(sizes[depthLoop]) || sizes[depthLoop] == 0)

@@ -6,6 +6,7 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Matchers.h"
 #include "llvm/Support/MathExtras.h"
@@ -42,7 +43,10 @@ static bool isWalkable(KernelOp kernel, const ParallelDims &dims, int cls) {
   return dims.isParallel(cls) &&
          llvm::all_of(kernel.getYielded(), [&](Value value) { return countDims(value, dims, cls) == 1; }) &&
          llvm::none_of(body.getArguments(), twice) &&
-         llvm::none_of(body, [&](Operation &op) { return llvm::any_of(op.getResults(), twice); });
+         !body.walk([&](Operation *op) {
+                return llvm::any_of(op->getResults(), twice) ? WalkResult::interrupt() : WalkResult::advance();
+              })
+              .wasInterrupted();
 }
 
 /// Whether parameters have the dimension: output features, say, in contrast to the batch.
@@ -174,8 +178,7 @@ public:
       if (!argument.use_empty())
         addArgument(argument);
     for (Operation &op : *kernel.getBodyBlock()) {
-      if (auto generic = dyn_cast<linalg::GenericOp>(op))
-        addGeneric(generic);
+      addOp(op, 1);
       releaseDead(op);
     }
     for (auto [i, value] : llvm::enumerate(kernel.getYielded()))
@@ -277,8 +280,20 @@ private:
     }
   }
 
-  void addGeneric(linalg::GenericOp op) {
-    double points = 1, each = 0;
+  void addOp(Operation &op, double times) {
+    if (auto generic = dyn_cast<linalg::GenericOp>(op))
+      addGeneric(generic, times);
+    if (auto loop = dyn_cast<scf::ForOp>(op)) {
+      for (Value result : loop.getResults())
+        addScratch(result);
+      std::optional<APInt> trips = loop.getStaticTripCount();
+      for (Operation &inner : loop.getBody()->without_terminator())
+        addOp(inner, trips ? times * trips->getSExtValue() : times);
+    }
+  }
+
+  void addGeneric(linalg::GenericOp op, double times) {
+    double points = times, each = 0;
     for (unsigned loop = 0; loop < op.getNumLoops(); ++loop)
       if (int cls = dims.getClass(op, loop); !schedule.isOuter(cls))
         points *= sizeOf(cls);

@@ -206,6 +206,25 @@ Batched BatchNormOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, 
   return result;
 }
 
+Batched RecurrenceOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t count) {
+  // Inputs and states carry the instances; weights and biases may.
+  Location loc = getLoc();
+  auto take = [&, next = size_t(0)](Value present, bool isState) mutable -> Value {
+    if (!present)
+      return {};
+    const BatchedValue &operand = operands[next++];
+    return isState ? materialize(builder, loc, operand, count) : operand.value;
+  };
+  Value input = take(getInput(), true), weight = take(getWeight(), false), inner = take(getHiddenWeight(), false);
+  Value hidden = take(getHidden(), true), cell = take(getCell(), true);
+  Value bias = take(getBias(), false), innerBias = take(getHiddenBias(), false);
+  SmallVector<int64_t> shape(cast<RankedTensorType>(getType()).getShape());
+  shape.insert(shape.begin(), count);
+  auto type = RankedTensorType::get(shape, getElementTypeOrSelf(getType()));
+  return single(RecurrenceOp::create(builder, loc, type, getKindAttr(), input, weight, inner, hidden, cell, bias,
+                                     innerBias, getReverseAttr(), getKeepCellsAttr()));
+}
+
 //===----------------------------------------------------------------------------===//
 // Views and joins
 //===----------------------------------------------------------------------------===//

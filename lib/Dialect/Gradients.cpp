@@ -221,6 +221,9 @@ static Expr widen(Expr value) {
   return isa<Float16Type, BFloat16Type>(element) ? value.to(value.builder->getF32Type()) : value;
 }
 
+/// None yet: a model with a group of them trains in eager.
+Gradients RecurrenceOp::vjp(OpBuilder &, Value, ArrayRef<bool>) { return failure(); }
+
 Gradients SoftmaxOp::vjp(OpBuilder &builder, Value upstream, ArrayRef<bool>) {
   Expr g = widen({&builder, getLoc(), upstream}), r = widen({&builder, getLoc(), getResult()});
   Expr product = g * r;

@@ -7,6 +7,7 @@
 #include "Pointwise.h"
 
 #include "mlir/IR/Builders.h"
+#include "llvm/ADT/StringSwitch.h"
 
 using namespace mlir;
 using namespace mlir::pfcn;
@@ -197,6 +198,41 @@ LogicalResult BatchNormOp::verify() {
 }
 
 LogicalResult FlipOp::verify() { return verifyDims(*this, getDims(), ranked(getInput()).getRank()); }
+
+int64_t RecurrenceOp::getGateCount(StringRef kind) {
+  return llvm::StringSwitch<int64_t>(kind).Case("lstm", 4).Case("gru", 3).Cases({"tanh", "relu"}, 1).Default(0);
+}
+
+LogicalResult RecurrenceOp::verify() {
+  int64_t gates = getGateCount(getKind());
+  if (gates == 0)
+    return emitOpError("knows lstm, gru, tanh and relu, not ") << getKind();
+  RankedTensorType input = ranked(getInput()), hidden = ranked(getHidden());
+  if (hidden.getRank() < 2 || input.getRank() != hidden.getRank() + 1)
+    return emitOpError("takes an input [*B, time, inputs] and states [*B, width]");
+  int64_t width = hidden.getShape().back();
+  auto endsIn = [](Value value, ArrayRef<int64_t> shape) {
+    ArrayRef<int64_t> actual = ranked(value).getShape();
+    return actual.size() >= shape.size() && actual.size() <= shape.size() + 1 &&
+           actual.take_back(shape.size()) == shape;
+  };
+  if (ShapedType::isDynamic(width) || !endsIn(getWeight(), {gates * width, input.getShape().back()}) ||
+      !endsIn(getHiddenWeight(), {gates * width, width}))
+    return emitOpError("weights must be [")
+           << gates << " · width, inputs] and [" << gates << " · width, width], the width " << width;
+  for (Value bias : {getBias(), getHiddenBias()})
+    if (bias && !endsIn(bias, {gates * width}))
+      return emitOpError("biases must be [") << gates << " · width], the width " << width;
+  if ((getKind() == "lstm") != static_cast<bool>(getCell()) || (getCell() && getCell().getType() != hidden))
+    return emitOpError("an lstm, and nothing else, has a cell state, of the type of the hidden one");
+  SmallVector<int64_t> shape(input.getShape());
+  shape.back() = width * (getKeepCells() ? 2 : 1);
+  if (!getCell() && getKeepCells())
+    return emitOpError("has no cell states to keep");
+  if (ranked(getResult()) != RankedTensorType::get(shape, input.getElementType()))
+    return emitOpError("must have the result type ") << RankedTensorType::get(shape, input.getElementType());
+  return success();
+}
 
 LogicalResult PermuteOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor adaptor,
                                           SmallVectorImpl<Type> &types) {

@@ -15,6 +15,8 @@ void mlir::pfcn::buildDetectPipeline(OpPassManager &pm, FusionReport *report) {
   // Detection reads the model as it was imported: its hashes take time linear in the ops, which
   // canonicalizing 100,000 instances first would not.
   pm.addNestedPass<func::FuncOp>(createFormInstancesPass(report));
+  // Where torch has one operator for a loop over time, a kernel has the loop.
+  pm.addNestedPass<func::FuncOp>(createExpandRecurrencesPass());
   // What no kernel can hold becomes one call of torch's for all instances.
   pm.addNestedPass<func::FuncOp>(createSplitInstancesPass());
 }

@@ -10,6 +10,7 @@
 #include "pfcn/Dialect/Pfcn.h"
 #include "pfcn/Runtime/Opaque.h"
 
+#include "EvaluateRecurrence.h"
 #include "EvaluateWindows.h"
 
 #include "mlir/IR/BuiltinAttributes.h"
@@ -333,6 +334,7 @@ void Table::addWindows() {
 }
 
 void Table::addViews() {
+  add<RecurrenceOp>(makeRecurrence);
   add<ReshapeOp>(makeReshape);
   add<ExpandOp>(makeExpand);
   add<PermuteOp>([](PermuteOp op) -> Evaluator {

@@ -13,6 +13,8 @@
 #include "pfcn/Codegen/Schedule.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/IRMapping.h"
 
 namespace mlir::pfcn {
@@ -108,6 +110,10 @@ protected:
   OpFoldResult evaluate(AffineExpr expr, ArrayRef<OpFoldResult> indices);
   virtual Value loadOperand(Value value, AffineMap map, ArrayRef<OpFoldResult> indices);
   virtual void emitView(Operation *op);
+  void emitInsert(tensor::InsertSliceOp op);
+  void emitFor(scf::ForOp loop);
+  /// A size or an offset of the body, as it is in the function.
+  OpFoldResult getScalar(OpFoldResult value);
   void emitConstant(arith::ConstantOp op);
   void emitFill(Value value, Value element, const Buffer &buffer);
   void emitAdd(Value value, const Buffer &term, const Buffer &sum);

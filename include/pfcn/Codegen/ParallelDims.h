@@ -37,6 +37,7 @@ private:
   void unite(int a, int b);
   void markBroken(int id) { broken[find(id)] = true; }
   SmallVector<int> &dimsOf(Value value);
+  LogicalResult visit(Block &block, std::string &reason);
   LogicalResult visit(Operation *op, std::string &reason);
   void visitReassociation(Value wide, Value narrow, ArrayRef<SmallVector<int64_t, 2>> groups);
   void visitSubset(Value whole, Value part, ArrayRef<OpFoldResult> offsets, ArrayRef<OpFoldResult> sizes,

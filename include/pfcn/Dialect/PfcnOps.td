@@ -392,6 +392,41 @@ def Pfcn_PadOp : Pfcn_InferredOp<"pad"> {
 }
 
 //===---------------------------------------------------------------------------===//
+// Recurrences
+//===---------------------------------------------------------------------------===//
+
+def Pfcn_RecurrenceOp : Pfcn_ComputeOp<"recurrence", [AttrSizedOperandSegments]> {
+  let summary = "one direction of one layer of a recurrent network";
+  let description = [{
+    `kind` is `lstm`, `gru`, or the activation of a plain network, `tanh` or `relu`; the gates are in torch's order. The
+    input is [*B, time, inputs], the states are [*B, width], the weights [gates · width, inputs or width]; in a batched
+    body weights and biases may carry a leading instance dimension. The result is [*B, time, width]: the hidden state
+    after each step; with `keep_cells`, the cell state behind it, [*B, time, 2 · width]. With `reverse`, time runs
+    backwards.
+
+    ```mlir
+    %h = pfcn.recurrence "tanh" %x, %w, %u, %h0
+        : (tensor<3x5x2xf32>, tensor<4x2xf32>, tensor<4x4xf32>, tensor<3x4xf32>) -> tensor<3x5x4xf32>
+    ```
+  }];
+  let arguments = (ins StrAttr:$kind, Pfcn_Float:$input, Pfcn_Float:$weight, Pfcn_Float:$hidden_weight,
+                       Pfcn_Float:$hidden, Optional<Pfcn_Float>:$cell, Optional<Pfcn_Float>:$bias,
+                       Optional<Pfcn_Float>:$hidden_bias, UnitAttr:$reverse, UnitAttr:$keep_cells);
+  let results = (outs Pfcn_Float:$result);
+  let assemblyFormat = [{
+    $kind $input `,` $weight `,` $hidden_weight `,` $hidden (`cell` $cell^)? (`bias` $bias^ `,` $hidden_bias)?
+    (`reverse` $reverse^)? (`keep_cells` $keep_cells^)? attr-dict `:` functional-type(operands, $result)
+  }];
+  let extraClassDeclaration = [{
+    /// How many gates a kind has; 0 for one that there is not.
+    static int64_t getGateCount(::llvm::StringRef kind);
+    int64_t getWidth() { return ::llvm::cast<::mlir::RankedTensorType>(getHidden().getType()).getShape().back(); }
+    int64_t getSteps() { return ::llvm::cast<::mlir::RankedTensorType>(getInput().getType()).getShape().drop_back().back(); }
+  }];
+  let hasVerifier = 1;
+}
+
+//===---------------------------------------------------------------------------===//
 // Views and joins
 //===---------------------------------------------------------------------------===//
 

@@ -41,6 +41,16 @@ def FormInstancesPass : Pass<"pfcn-form-instances", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::mlir::pfcn::PfcnDialect"];
 }
 
+def ExpandRecurrencesPass : Pass<"pfcn-expand-recurrences", "::mlir::func::FuncOp"> {
+  let summary = "Make torch's recurrent operators in groups ops of the dialect";
+  let description = [{
+    `aten::lstm.input`, `aten::gru.input`, `aten::rnn_tanh.input` and `aten::rnn_relu.input` in the body of a
+    `pfcn.instances` become one `pfcn.recurrence` per layer and direction, whose loop over time is part of the kernel.
+    Outside of groups they stay torch's.
+  }];
+  let dependentDialects = ["::mlir::pfcn::PfcnDialect"];
+}
+
 def SplitInstancesPass : Pass<"pfcn-split-instances", "::mlir::func::FuncOp"> {
   let summary = "Cut each pfcn.instances at its foreign operators";
   let description = [{

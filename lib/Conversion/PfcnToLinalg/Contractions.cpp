@@ -47,8 +47,8 @@ static Value skipWidening(Value operand) {
   return isWidening ? generic->getOperand(0) : operand;
 }
 
-/// lhs [*B, M, K] times rhs [*B, K, N], or [*B, N, K], to `shape` [*B, M, N] of the compute type.
-static FailureOr<Value> contract(Lowering &lowering, Value lhs, Value rhs, bool transposeRhs, ArrayRef<int64_t> shape) {
+FailureOr<Value> mlir::pfcn::contract(Lowering &lowering, Value lhs, Value rhs, bool transposeRhs,
+                                      ArrayRef<int64_t> shape) {
   Type type = getComputeType(ranked(lhs).getElementType());
   lhs = skipWidening(lhs);
   rhs = skipWidening(rhs);

@@ -32,6 +32,7 @@ FailureOr<Value> lowerPointwise(Lowering &lowering, Operation *op);
 FailureOr<Value> lowerContraction(Lowering &lowering, Operation *op);
 FailureOr<Value> lowerReduction(Lowering &lowering, Operation *op);
 FailureOr<Value> lowerWindows(Lowering &lowering, Operation *op);
+FailureOr<Value> lowerRecurrence(Lowering &lowering, RecurrenceOp op);
 FailureOr<Value> lowerView(Lowering &lowering, Operation *op);
 
 /// Computes one element: the elements read, and for a reduction the accumulator behind them.
@@ -67,6 +68,9 @@ private:
   SmallVector<Value> tensors;
   SmallVector<AffineMap> maps;
 };
+
+/// lhs [*B, M, K] times rhs [*B, K, N], or [*B, N, K], to `shape` [*B, M, N] of the compute type.
+FailureOr<Value> contract(Lowering &lowering, Value lhs, Value rhs, bool transposeRhs, ArrayRef<int64_t> shape);
 
 /// Where f16 and bf16 accumulate and compute: f32. Other types stay as they are.
 Type getComputeType(Type elementType);

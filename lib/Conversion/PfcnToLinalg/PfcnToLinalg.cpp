@@ -55,6 +55,7 @@ static FailureOr<Value> lower(Lowering &lowering, Operation *op) {
       .Case<ConvOp, MaxPoolOp, AvgPoolOp, PadOp, FlipOp>([&](auto) { return lowerWindows(lowering, op); })
       .Case<SumOp, MeanOp, AmaxOp, AminOp, ProdOp, SoftmaxOp, LogSoftmaxOp, LayerNormOp, BatchNormOp>(
           [&](auto) { return lowerReduction(lowering, op); })
+      .Case([&](RecurrenceOp recurrence) { return lowerRecurrence(lowering, recurrence); })
       .Case<ReshapeOp, PermuteOp, SliceOp, SelectOp, UnsqueezeOp, SqueezeOp, ExpandOp, CatOp, StackOp>(
           [&](auto) { return lowerView(lowering, op); })
       .Default([&](Operation *) { return lowerPointwise(lowering, op); });

@@ -1,0 +1,18 @@
+//===- EvaluateRecurrence.h - recurrent layers on torch tensors ----------*- C++ -*-===//
+
+#ifndef PFCN_LIB_RUNTIME_EVALUATERECURRENCE_H
+#define PFCN_LIB_RUNTIME_EVALUATERECURRENCE_H
+
+#include "pfcn/Runtime/Evaluate.h"
+
+namespace mlir::pfcn {
+class RecurrenceOp;
+}
+
+namespace pfcn::runtime {
+
+Evaluator makeRecurrence(mlir::pfcn::RecurrenceOp op);
+
+} // namespace pfcn::runtime
+
+#endif // PFCN_LIB_RUNTIME_EVALUATERECURRENCE_H

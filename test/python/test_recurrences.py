@@ -1,0 +1,97 @@
+"""Banks of recurrent networks: one kernel with the loop over time in it, compared with eager."""
+
+import pytest
+import torch
+from torch import nn
+
+import pfcn
+from pfcn.testing import assert_matches
+
+INPUTS, WIDTH = 3, 5
+
+
+class Bank(nn.Module):
+    """Networks on slices of the last dimension; `pick` says what of their results is used."""
+
+    def __init__(self, kind, n, pick, **options):
+        super().__init__()
+        self.models = nn.ModuleList(kind(INPUTS, WIDTH, **options) for _ in range(n))
+        self.pick = pick
+
+    def forward(self, x):
+        parts = x.split(INPUTS, dim=-1)
+        return torch.stack([self.pick(*m(p)) for m, p in zip(self.models, parts, strict=True)])
+
+
+PICKS = {
+    "sequence": lambda y, h: y,
+    "last": lambda y, h: y[:, -1],
+    "states": lambda y, h: torch.cat(h, -1) if isinstance(h, tuple) else h,
+}
+OPTIONS = {
+    "plain": {"batch_first": True},
+    "two_layers_both_ways": {"num_layers": 2, "bidirectional": True},
+    "no_bias_both_ways": {"bias": False, "bidirectional": True, "batch_first": True},
+}
+
+
+def make(kind, n, pick, options, dtype=torch.float32):
+    torch.manual_seed(n)
+    return Bank(kind, n, PICKS[pick], **OPTIONS[options]).eval().to(dtype)
+
+
+@pytest.mark.parametrize("pick", PICKS)
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_matches_eager(kind, options, pick):
+    for n, batch, time in [(3, 1, 7), (17, 5, 1), (3, 16, 4)]:
+        x = torch.randn(batch, time, n * INPUTS)
+        fast = assert_matches(make(kind, n, pick, options), (x,))
+        [group] = fast.report.groups
+        assert not group.declined
+        assert fast.report.launches == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_dtypes(dtype):
+    x = torch.randn(4, 6, 5 * INPUTS, dtype=dtype)
+    model = make(nn.LSTM, 5, "last", "plain", dtype)
+    tolerance = {} if dtype is torch.float64 else {"rtol": 2e-2, "atol": 2e-2}
+    fast = assert_matches(model, (x,), **tolerance)
+    assert fast.report.launches == 1
+
+
+def test_relu():
+    torch.manual_seed(0)
+    bank = Bank(nn.RNN, 6, PICKS["last"], nonlinearity="relu", batch_first=True).eval()
+    assert assert_matches(bank, (torch.randn(3, 5, 6 * INPUTS),)).report.launches == 1
+
+
+def test_initial_states_of_their_own():
+    class Own(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.models = nn.ModuleList(nn.GRU(INPUTS, WIDTH) for _ in range(n))
+
+        def forward(self, x, h):
+            return torch.stack([m(x, h[i : i + 1])[0] for i, m in enumerate(self.models)])
+
+    torch.manual_seed(0)
+    fast = assert_matches(Own(7).eval(), (torch.randn(4, 2, INPUTS), torch.randn(7, 2, WIDTH)))
+    assert fast.report.launches == 1
+
+
+def test_any_batch_and_no_kernel():
+    """A second batch has the same plan's kernel; without kernels torch's functions compute it."""
+    bank = make(nn.LSTM, 6, "states", "plain")
+    fast = pfcn.compile(bank)
+    with torch.no_grad():
+        for batch in (2, 17, 1, 16):
+            x = torch.randn(batch, 5, 6 * INPUTS)
+            torch.testing.assert_close(fast(x), bank(x))
+    for options in OPTIONS:
+        bank = make(nn.GRU, 3, "sequence", options)
+        x = torch.randn(3, 4, 3 * INPUTS)
+        engine = pfcn.engine.Engine(bank, pfcn.engine.Options(use_kernels=False), [])
+        with torch.no_grad():
+            torch.testing.assert_close(engine.run((x,), {}), bank(x))
