@@ -74,14 +74,14 @@ std::optional<double> mlir::pfcn::estimateLibrary(KernelOp kernel, int64_t vecto
   auto addCall = [&](double compute, double bytes) {
     cost += callCost + std::max(compute, rowsFactor * getStreamCost(bytes));
   };
-  // Per step two products and some ten elementwise calls.
+  // Per step two products and some ten elementwise calls, which read and write tensors of the size of the gates.
   auto addRecurrence = [&](RecurrenceOp op) {
     double steps = ShapedType::isDynamic(op.getSteps()) ? assumedDynamicSize : op.getSteps();
-    double states = countElements(op.getHidden()), gates = RecurrenceOp::getGateCount(op.getKind());
+    double gates = countElements(op.getHidden()) * RecurrenceOp::getGateCount(op.getKind());
     double depth = ranked(op.getInput()).getShape().back() + op.getWidth();
-    double multiply = states * gates * depth / lanes / rate;
-    double pointwise = states * gates / lanes * transcendentalCost;
-    cost += steps * (12 * callCost + 2 * kernel.getCount() * matrixCost + multiply + pointwise);
+    double multiply = gates * depth / lanes / rate + 2 * kernel.getCount() * matrixCost;
+    double pointwise = gates / lanes * transcendentalCost + 10 * rowsFactor * getStreamCost(3 * gates * sizeof(float));
+    cost += steps * (12 * callCost + multiply + pointwise);
   };
   for (Operation &op : kernel.getBodyBlock()->without_terminator()) {
     if (op.getDialect() != kernel->getDialect())
