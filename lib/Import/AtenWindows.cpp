@@ -262,7 +262,8 @@ static bool flip(CallImporter &call) {
 template <int dim> static bool flipOne(CallImporter &call) { return buildFlip(call, {dim}); }
 
 void addWindows(AtenTable &table) {
-  table.add({"conv1d", "conv2d", "conv3d", "conv1d.padding", "conv2d.padding", "conv3d.padding"}, conv);
+  table.add({"conv1d", "conv2d", "conv3d", "conv1d.padding", "conv2d.padding", "conv3d.padding", "_convolution_mode"},
+            conv);
   table.add({"conv_transpose1d", "conv_transpose2d.input", "conv_transpose3d.input"}, convTransposed);
   table.add({"convolution", "_convolution"}, convolution);
   table.add({"max_pool1d", "max_pool1d_with_indices"}, maxPool<1>);

@@ -54,7 +54,8 @@ private:
   AccessAttr own() { return AccessAttr::getSelect(op.getContext(), 0); }
   AccessAttr shared() { return AccessAttr::getShared(op.getContext()); }
   bool isStack(const Outer &value) const {
-    return value.access == AccessAttr::getSelect(value.whole.getContext(), 0) && ranked(value.whole).getDimSize(0) == count;
+    return value.access == AccessAttr::getSelect(value.whole.getContext(), 0) &&
+           ranked(value.whole).getDimSize(0) == count;
   }
   BatchedValue getBatched(Value value);
   Value getStacked(Value value);
@@ -89,8 +90,7 @@ BatchedValue Splitter::getBatched(Value value) {
   const Outer &outer = outers.at(value);
   BatchedValue result{outer.whole, !outer.access.isShared()};
   if (result.batched && !isStack(outer))
-    result.value =
-        GatherInstancesOp::create(builder, value.getLoc(), getStackedType(value), outer.whole, outer.access);
+    result.value = GatherInstancesOp::create(builder, value.getLoc(), getStackedType(value), outer.whole, outer.access);
   return batchedValues[value] = result;
 }
 
@@ -239,7 +239,8 @@ void Splitter::buildPiece(ArrayRef<Operation *> ops) {
   }
 }
 
-void Splitter::buildBody(InstancesOp piece, ArrayRef<Operation *> ops, ArrayRef<Value> inputs, ArrayRef<Value> outputs) {
+void Splitter::buildBody(InstancesOp piece, ArrayRef<Operation *> ops, ArrayRef<Value> inputs,
+                         ArrayRef<Value> outputs) {
   Block &block = piece.getBody().empty() ? piece.getBody().emplaceBlock() : piece.getBody().front();
   block.clear();
   IRMapping mapping;
@@ -252,7 +253,8 @@ void Splitter::buildBody(InstancesOp piece, ArrayRef<Operation *> ops, ArrayRef<
         inner.clone(*constant, mapping);
     inner.clone(*member, mapping);
   }
-  YieldOp::create(inner, op.getLoc(), llvm::map_to_vector(outputs, [&](Value output) { return mapping.lookup(output); }));
+  YieldOp::create(inner, op.getLoc(),
+                  llvm::map_to_vector(outputs, [&](Value output) { return mapping.lookup(output); }));
 }
 
 //===----------------------------------------------------------------------------===//
@@ -269,12 +271,11 @@ void Splitter::buildCall(OpaqueOp call) {
     batched.push_back(value.batched);
   }
   bool isOne = !llvm::is_contained(batched, true) && !call.getRandom();
-  auto types = llvm::map_to_vector(call.getResults(), [&](Value result) -> Type {
-    return isOne ? result.getType() : getStackedType(result);
-  });
-  auto outer = OpaqueOp::create(builder, call.getLoc(), types, call.getName(), operands, call.getArguments(),
-                                call.getEffect(), call.getRandom(),
-                                isOne ? DenseBoolArrayAttr() : builder.getDenseBoolArrayAttr(batched));
+  auto types = llvm::map_to_vector(
+      call.getResults(), [&](Value result) -> Type { return isOne ? result.getType() : getStackedType(result); });
+  auto outer =
+      OpaqueOp::create(builder, call.getLoc(), types, call.getName(), operands, call.getArguments(), call.getEffect(),
+                       call.getRandom(), isOne ? DenseBoolArrayAttr() : builder.getDenseBoolArrayAttr(batched));
   outer->setAttr(groupAttrName, op.getNameAttr());
   for (auto [inner, result] : llvm::zip_equal(call.getResults(), outer.getResults()))
     outers[inner] = {result, isOne ? shared() : own()};

@@ -210,6 +210,7 @@ OPS = {
     "slice": lambda x, dim, start, end, step=1: torch.ops.aten.slice(x, dim, start, end, step),
     "select": lambda x, dim, index: x.select(dim, index),
     "unsqueeze": lambda x, dim: x.unsqueeze(dim),
+    "detach": torch.detach,
     "squeeze": lambda x, dims: x.squeeze(tuple(dims)),
     "cat": lambda *xs, dim: torch.cat(xs, dim),
     "stack": lambda *xs, dim: torch.stack(xs, dim),

@@ -299,10 +299,16 @@ UNUSUAL = {
 }
 
 
+def test_data_is_refused_where_autograd_follows():
+    with pytest.raises(CaptureError, match=r"through \.data"):
+        record(Function(UNUSUAL["data"]), [floats(3)])
+
+
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_unusual_but_right(name):
     function = UNUSUAL[name]
-    with torch.inference_mode(name == "as_tensor"):
+    # A tensor behind .data is one that autograd does not follow: such a model is recorded without it.
+    with torch.inference_mode(name == "as_tensor"), torch.set_grad_enabled(name != "data"):
         model = record(Function(function), [floats(3)]).model
     x = floats(3)
     torch.testing.assert_close(reference.run(model, [x])[0], function(x).detach())

@@ -36,11 +36,11 @@ def check(body, *inputs, kinds=None, **kwargs):
 
 def test_a_foreign_operator_is_one_call_between_two_kernels():
     fast = check(
-        lambda x, w: torch.cumsum(x @ w, 1).logcumsumexp(0) @ w,
+        lambda x, w: torch.logcumsumexp(x @ w, 1).logcumsumexp(0) @ w,
         torch.randn(7, 6),
         kinds=["kernel", "operator", "operator", "kernel"],
     )
-    assert fast.report.groups[0].calls == ["aten::cumsum", "aten::logcumsumexp"]
+    assert fast.report.groups[0].calls == ["aten::logcumsumexp"] * 2
     assert "runs once" not in fast.report.groups[0].declined
 
 

@@ -1053,7 +1053,8 @@ def test_every_op_has_a_case():
     defined = set(re.findall(rf'^def Pfcn_\w+ : Pfcn_(?:{kinds})Op<"(\w+)"', ops, re.MULTILINE))
     assert len(defined) > 50
     tested = {name for case in CASES for name in re.findall(r"pfcn\.(\w+)", case.op)}
-    assert defined - tested == set()
+    # Recurrences have a loop around their ops; detach is no op of a kernel.
+    assert defined - tested == {"recurrence", "detach"}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
