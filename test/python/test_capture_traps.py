@@ -307,7 +307,7 @@ def test_data_is_refused_where_autograd_follows():
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_unusual_but_right(name):
     function = UNUSUAL[name]
-    # A tensor behind .data is one that autograd does not follow: such a model is recorded without it.
+    # Behind .data is a tensor that autograd does not follow: it is recorded without autograd.
     with torch.inference_mode(name == "as_tensor"), torch.set_grad_enabled(name != "data"):
         model = record(Function(function), [floats(3)]).model
     x = floats(3)
