@@ -35,7 +35,8 @@ static InputSpec parseInputSpec(llvm::StringRef text) {
     spec.key = key.str();
     text = rest;
   }
-  if ((spec.constant = parseNumber(text)))
+  spec.constant = parseNumber(text);
+  if (spec.constant)
     return spec;
   llvm::SmallVector<llvm::StringRef> parts;
   text.split(parts, 'x');

@@ -678,6 +678,7 @@ void Recorder::recordResults(const Traits &traits, TapeCall call, at::ArrayRef<I
     added.back()->memory->hasLooseViews |= added.back()->isLoose;
   }
   std::vector<TensorMeta> metas;
+  metas.reserve(added.size());
   for (const auto &alias : added)
     metas.push_back(alias->meta);
   for (size_t i = 0; i < added.size(); ++i)

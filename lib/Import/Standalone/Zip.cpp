@@ -125,6 +125,7 @@ Expected<StringRef> ZipArchive::read(StringRef name) const {
 
 std::vector<std::string> ZipArchive::getNames() const {
   std::vector<std::string> names;
+  names.reserve(entries.size());
   for (const auto &[name, entry] : entries)
     names.push_back(name);
   return names;
