@@ -149,6 +149,7 @@ static std::string print(Model &model, bool locations, bool generic) {
 
 static std::vector<std::string> getTensorNames(const Model &model) {
   std::vector<std::string> names;
+  names.reserve(model.tensors.size());
   for (const auto &[name, tensor] : model.tensors)
     names.push_back(name);
   return names;
@@ -187,6 +188,7 @@ void pfcn::bindImport(py::module_ &module) {
           "calls",
           [](const Tape &tape) {
             std::vector<std::pair<std::string, std::string>> calls;
+            calls.reserve(tape.calls.size());
             for (const TapeCall &call : tape.calls)
               calls.emplace_back(call.getName(), tape.describe(call.place));
             return calls;
