@@ -123,13 +123,7 @@ private:
   std::vector<unsigned> stages;            // of each node
   std::vector<unsigned> components, ranks; // of each node: its instance, and where it stands there
   Groups result;
-  /// Group, instance and slot of what is computed in groups.
-  struct Place {
-    unsigned group, instance, slot;
-  };
-  std::optional<Place> getPlace(Value value) const;
-  /// Of the ops in groups: the slot is that of their first result.
-  DenseMap<Operation *, Place> places;
+  Places places;
   DenseMap<Operation *, DenseMap<Value, int64_t>> positions;
   DenseSet<Operation *> inPlace;
 };
@@ -454,7 +448,7 @@ std::optional<Column> Finder::asParts(ArrayRef<Value> values) {
   return column;
 }
 
-std::optional<Finder::Place> Finder::getPlace(Value value) const {
+std::optional<Place> mlir::pfcn::getPlace(const Places &places, Value value) {
   auto it = places.find(value.getDefiningOp());
   if (it == places.end())
     return std::nullopt;
@@ -466,7 +460,7 @@ std::optional<Finder::Place> Finder::getPlace(Value value) const {
 std::optional<Column> Finder::asResults(ArrayRef<Value> values) {
   Column column;
   for (Value value : values) {
-    std::optional<Place> place = getPlace(value);
+    std::optional<Place> place = getPlace(places, value);
     if (!place || (!column.starts.empty() && (place->group != column.group || place->slot != column.slot)))
       return std::nullopt;
     column.group = place->group;
@@ -651,7 +645,7 @@ std::optional<Join> Finder::asJoin(Operation *op) {
   DenseMap<Value, int64_t> starts;
   std::map<unsigned, llvm::SetVector<unsigned>> slots; // of each group, in its order
   for (Value operand : op->getOperands()) {
-    std::optional<Place> place = getPlace(operand);
+    std::optional<Place> place = getPlace(places, operand);
     int64_t size = isStack ? 1 : cast<RankedTensorType>(operand.getType()).getDimSize(dim);
     if (!place || ShapedType::isDynamic(size) || !starts.try_emplace(operand, end).second)
       return std::nullopt;

@@ -65,22 +65,10 @@ private:
   Value buildRun(ArrayRef<Value> run, int64_t dim, bool isStack);
   size_t getRunLength(ValueRange values, int64_t dim, bool isStack);
 
-  struct Place {
-    unsigned group, instance, slot;
-  };
-  std::optional<Place> getPlace(Value value) const {
-    auto it = places.find(value.getDefiningOp());
-    if (it == places.end())
-      return std::nullopt;
-    Place place = it->second;
-    place.slot += cast<OpResult>(value).getResultNumber();
-    return place;
-  }
-
   Block &block;
   const Groups &groups;
   OpBuilder builder;
-  DenseMap<Operation *, Place> places;                                     // the slot of the first result
+  Places places;
   SmallVector<SmallVector<std::pair<unsigned, const JoinPart *>>> partsOf; // of each group: join, part
   SmallVector<Value> destinations;                                         // of each join, so far
   DenseMap<std::pair<unsigned, unsigned>, Value> stacked;                  // of each group and slot
@@ -285,7 +273,7 @@ Value Former::buildYielded(OpBuilder &body, ArrayRef<Value> results, const Outpu
 
 /// The result of one instance, from the stacked results of its group.
 Value Former::getElement(Value result) {
-  std::optional<Place> place = getPlace(result);
+  std::optional<Place> place = getPlace(places, result);
   if (!place)
     return result;
   Value &element = elements[result];
@@ -295,7 +283,7 @@ Value Former::getElement(Value result) {
 }
 
 void Former::replaceUses(Operation *user) {
-  if (llvm::none_of(user->getOperands(), [&](Value operand) { return getPlace(operand); }))
+  if (llvm::none_of(user->getOperands(), [&](Value operand) { return getPlace(places, operand); }))
     return;
   if (isa<CatOp, StackOp>(user))
     return replaceJoin(user);
@@ -306,7 +294,7 @@ void Former::replaceUses(Operation *user) {
 /// How many of the leading values are results of successive instances, and can be read
 /// from the stacked result as one tensor.
 size_t Former::getRunLength(ValueRange values, int64_t dim, bool isStack) {
-  std::optional<Place> first = getPlace(values.front());
+  std::optional<Place> first = getPlace(places, values.front());
   if (!first)
     return 1;
   ArrayRef<int64_t> behind = ranked(values.front()).getShape().drop_front(dim);
@@ -314,7 +302,7 @@ size_t Former::getRunLength(ValueRange values, int64_t dim, bool isStack) {
     return 1;
   size_t length = 1;
   for (; length < values.size(); ++length) {
-    std::optional<Place> next = getPlace(values[length]);
+    std::optional<Place> next = getPlace(places, values[length]);
     if (!next || next->group != first->group || next->slot != first->slot || next->instance != first->instance + length)
       break;
   }
@@ -345,7 +333,7 @@ Value Former::buildRun(ArrayRef<Value> run, int64_t dim, bool isStack) {
     Value value = getElement(run.front());
     return isStack ? Value(UnsqueezeOp::create(builder, loc, value, dim)) : value;
   }
-  Place place = *getPlace(run.front());
+  Place place = *getPlace(places, run.front());
   int64_t count = run.size();
   Value value = stacked.at({place.group, place.slot});
   if (ranked(value).getDimSize(0) != count)

@@ -12,6 +12,7 @@
 #include "pfcn/Analysis/Classes.h"
 #include "pfcn/Dialect/Pfcn.h"
 
+#include <optional>
 #include <string>
 
 namespace mlir::func {
@@ -103,6 +104,17 @@ struct Groups {
   std::vector<Join> joins;   // in program order
   std::vector<Miss> misses;
 };
+
+/// Where a value that groups compute stands: its group, instance, and the slot of the result.
+struct Place {
+  unsigned group, instance, slot;
+};
+
+/// Of the ops in groups; the slot is that of their first result.
+using Places = DenseMap<Operation *, Place>;
+
+/// The place of a value; none of one that no group computes.
+std::optional<Place> getPlace(const Places &places, Value value);
 
 /// Groups the instances of a function of one block.
 Groups findGroups(func::FuncOp function);
