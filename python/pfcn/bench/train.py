@@ -72,9 +72,10 @@ def adam(parameters: Iterable) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
 
 
-def by_autograd(forward: Call, parameters: Iterable, bank: nn.Module, x: torch.Tensor) -> Call:
-    """Steps by `backward` and Adam over the given leaves."""
-    optimizer = adam(parameters)
+def by_autograd(
+    forward: Call, optimizer: torch.optim.Optimizer, bank: nn.Module, x: torch.Tensor
+) -> Call:
+    """Steps by `backward` and the optimizer."""
     own = inputs_of(bank, x)
     wanted = target(own, bank)
 
@@ -89,40 +90,27 @@ def by_autograd(forward: Call, parameters: Iterable, bank: nn.Module, x: torch.T
 
 
 def eager(bank: nn.Module, x: torch.Tensor) -> Call:
-    return by_autograd(bank, bank.parameters(), bank, x)
+    return by_autograd(bank, adam(bank.parameters()), bank, x)
 
 
 def pfcn_plain(bank: nn.Module, x: torch.Tensor) -> Call:
     import pfcn
 
-    return by_autograd(pfcn.compile(bank), bank.parameters(), bank, x)
+    return by_autograd(pfcn.compile(bank), adam(bank.parameters()), bank, x)
 
 
 def pfcn_stacked(bank: nn.Module, x: torch.Tensor) -> Call:
     import pfcn
 
     fast = pfcn.compile(bank, (inputs_of(bank, x),))
-    return by_autograd(fast, pfcn.optim.stack(fast), bank, x)
+    return by_autograd(fast, adam(pfcn.optim.stack(fast)), bank, x)
 
 
 def pfcn_own(bank: nn.Module, x: torch.Tensor) -> Call:
     import pfcn
 
     fast = pfcn.compile(bank, (inputs_of(bank, x),))
-    training = by_autograd(fast, pfcn.optim.stack(fast), bank, x)
-    optimizer = pfcn.optim.Adam(fast, lr=LEARNING_RATE)
-    own = inputs_of(bank, x)
-    wanted = target(own, bank)
-
-    def step(_x: torch.Tensor) -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = nn.functional.mse_loss(fast(own), wanted)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    training.step = step
-    return training
+    return by_autograd(fast, pfcn.optim.Adam(fast, lr=LEARNING_RATE), bank, x)
 
 
 def stacked(bank: nn.Module) -> list[nn.Parameter]:
@@ -150,7 +138,7 @@ def baddbmm(bank: nn.Module, x: torch.Tensor) -> Call:
         hidden = act(torch.baddbmm(b1.unsqueeze(2), w1, x))
         return torch.baddbmm(b2.unsqueeze(2), w2, hidden).squeeze(1).t()
 
-    return by_autograd(forward, parameters, bank, x)
+    return by_autograd(forward, adam(parameters), bank, x)
 
 
 def by_vmap(transform: Callable[[Call], Call]) -> Callable[[nn.Module, torch.Tensor], Call]:
