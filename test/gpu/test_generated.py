@@ -15,24 +15,11 @@ import occupancy
 import pytest
 import toolchain
 import torch
+from cuda_models import Bank
 from ptx import PtxFault
 from torch import nn
 
 from pfcn.capture import record
-
-
-class Bank(nn.Module):
-    """n networks, each on its own slice of the input or all on the same."""
-
-    def __init__(self, n: int, make, width: int, shared: bool = False):
-        super().__init__()
-        self.models = nn.ModuleList(make() for _ in range(n))
-        self.width, self.shared = width, shared
-
-    def forward(self, x):
-        w = self.width
-        inputs = [x if self.shared else x[:, i * w : (i + 1) * w] for i in range(len(self.models))]
-        return torch.cat([m(v) for m, v in zip(self.models, inputs, strict=True)], dim=1)
 
 
 def seed_network():

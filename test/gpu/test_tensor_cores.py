@@ -16,26 +16,13 @@ import numpy as np
 import pytest
 import toolchain
 import torch
+from cuda_models import Bank
 from ptx import PtxFault
 from torch import nn
 
 from pfcn.capture import record
 
 F16, BF16, F32 = torch.float16, torch.bfloat16, torch.float32
-
-
-class Bank(nn.Module):
-    """n networks on one input, or each on its own slice of it."""
-
-    def __init__(self, n: int, make, width: int, shared: bool):
-        super().__init__()
-        self.models = nn.ModuleList(make() for _ in range(n))
-        self.width, self.shared = width, shared
-
-    def forward(self, x):
-        w = self.width
-        inputs = [x if self.shared else x[:, i * w : (i + 1) * w] for i in range(len(self.models))]
-        return torch.cat([m(v) for m, v in zip(self.models, inputs, strict=True)], dim=1)
 
 
 class Residual(nn.Module):

@@ -18,21 +18,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from kernel_cases import DTYPES
 
 ROOT = Path(__file__).resolve().parents[2]
 PFCN_OPT = ROOT / "build" / "bin" / "pfcn-opt"
 SEED = 20240
 
-DTYPES = {
-    "f16": torch.float16,
-    "bf16": torch.bfloat16,
-    "f32": torch.float32,
-    "f64": torch.float64,
-    "i1": torch.bool,
-    "i8": torch.int8,
-    "i32": torch.int32,
-    "i64": torch.int64,
-}
 
 LOWER_TO_LLVM = [
     "--convert-pfcn-to-linalg=everywhere=true",
