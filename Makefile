@@ -3,7 +3,7 @@
 #   make test     all tests and checks; the last line counts them
 #   make build    build/bin/pfcn-opt, build/bin/pfcn-run and an importable pfcn in .venv/bin/python
 #   make format   rewrite C++ and Python in the project's style
-#   make docs     dialect and pass reference, in build/docs
+#   make docs     docs/reference: the dialect, the passes and the pipelines
 #   make clean    remove what was built (not .venv)
 .PHONY: setup build demo test format docs clean
 .DEFAULT_GOAL := build
@@ -33,7 +33,7 @@ format: setup
 	@.venv/bin/ruff format
 
 docs: build
-	@cmake --build build -j $(JOBS) --target mlir-doc
+	@$(PYTHON) tools/dev/reference.py
 
 clean:
 	rm -rf build python/pfcn/_C*.so python/*.dist-info

@@ -219,8 +219,8 @@ void Classifier::release(const Node &node, SmallVectorImpl<unsigned> &ready) {
     }
 }
 
-/// Ops that an instance may contain: those with a batching rule or composed of such, and foreign ones that keep no
-/// order.
+/// Ops that an instance may contain (rule F3): those with a batching rule or composed of such, and foreign ones that
+/// keep no order.
 static bool isReplicable(Operation *op) {
   if (!isa<BatchingOpInterface, ComposedOp, OpaqueOp>(op) || op->getNumResults() == 0)
     return false;

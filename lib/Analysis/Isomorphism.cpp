@@ -158,7 +158,7 @@ void Finder::collectEdges() {
     edge.fanOut = fanOut[{edge.producer, nodes[edge.consumer].classId}];
 }
 
-/// A fan joins its ops to one instance where that leaves as many instances as the fan is
+/// Rule F7: a fan joins its ops to one instance where that leaves as many instances as the fan is
 /// wide; a value that is one of many on both sides belongs to no one instance.
 void Finder::cutFans() {
   for (size_t first = 0, end; first < edges.size(); first = end) {
@@ -321,7 +321,7 @@ Groups Finder::run() {
 
 /// A group of instances of one form, unless few values tell them apart or it does not pay.
 void Finder::addGroup(ArrayRef<Instance> instances, unsigned stage) {
-  if (instances.size() < 2)
+  if (instances.size() < 2) // rule F5
     return;
   Group group = makeGroup(instances, stage);
   if (addSplit(group, instances))

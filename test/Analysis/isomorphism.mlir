@@ -350,3 +350,16 @@ func.func @trunk(%x: tensor<2x4xf32>) -> tensor<2x1xf32> {
   %z = pfcn.linear %y, %wo : tensor<2x9xf32>, tensor<1x9xf32> -> tensor<2x1xf32>
   return %z : tensor<2x1xf32>
 }
+
+// F5: one network on its own is no group, though its two layers are of one shape.
+// CHECK-LABEL: func.func @one
+// CHECK-NOT: pfcn.instances
+// CHECK: return
+func.func @one(%x: tensor<1x4xf32>) -> tensor<1x4xf32> {
+  %w = pfcn.parameter "w" : tensor<4x4xf32>
+  %v = pfcn.parameter "v" : tensor<4x4xf32>
+  %0 = pfcn.linear %x, %w : tensor<1x4xf32>, tensor<4x4xf32> -> tensor<1x4xf32>
+  %1 = pfcn.relu %0 : tensor<1x4xf32>
+  %2 = pfcn.linear %1, %v : tensor<1x4xf32>, tensor<4x4xf32> -> tensor<1x4xf32>
+  return %2 : tensor<1x4xf32>
+}

@@ -50,3 +50,62 @@ func.func @gather_and_scatter(%x: tensor<?x8xf32>, %y: tensor<?x8xf32>) -> tenso
   %1 = pfcn.scatter_instances %0 into %y <slice dim 1 size 3 at [5, 1]> : tensor<2x?x3xf32> into tensor<?x8xf32>
   return %1 : tensor<?x8xf32>
 }
+
+// CHECK-LABEL: func.func @constants
+func.func @constants() -> (tensor<f32>, tensor<2x3xf32>) {
+  // CHECK: pfcn.constant dense<2.000000e+00> : tensor<f32>
+  %0 = pfcn.constant dense<2.0> : tensor<f32>
+  // CHECK: pfcn.zeros : tensor<2x3xf32>
+  %1 = pfcn.zeros : tensor<2x3xf32>
+  return %0, %1 : tensor<f32>, tensor<2x3xf32>
+}
+
+// CHECK-LABEL: func.func @along_a_dimension
+func.func @along_a_dimension(%x: tensor<3x5xf32>) -> tensor<3xf32> {
+  // CHECK: pfcn.log_softmax %{{.*}} dim 1 : tensor<3x5xf32>
+  %0 = pfcn.log_softmax %x dim 1 : tensor<3x5xf32>
+  // CHECK: pfcn.amin %{{.*}} dims [1] : tensor<3x5xf32> -> tensor<3xf32>
+  %1 = pfcn.amin %0 dims [1] : tensor<3x5xf32> -> tensor<3xf32>
+  return %1 : tensor<3xf32>
+}
+
+// CHECK-LABEL: func.func @foreign
+func.func @foreign(%x: tensor<3x5xf32>) -> tensor<3x5xf32> {
+  // CHECK: pfcn.opaque "aten::cumsum"(%{{.*}}) [#pfcn.operand<0>, 1, unit] : (tensor<3x5xf32>) -> tensor<3x5xf32>
+  %0 = pfcn.opaque "aten::cumsum"(%x) [#pfcn.operand<0>, 1, unit] : (tensor<3x5xf32>) -> tensor<3x5xf32>
+  return %0 : tensor<3x5xf32>
+}
+
+// CHECK-LABEL: func.func @over_time
+func.func @over_time(%x: tensor<4x6x2xf32>, %h: tensor<4x5xf32>, %w: tensor<15x2xf32>, %u: tensor<15x5xf32>, %b: tensor<15xf32>) -> tensor<4x6x5xf32> {
+  // CHECK: pfcn.recurrence "gru" %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} bias %{{.*}}, %{{.*}} : (tensor<4x6x2xf32>
+  %y = pfcn.recurrence "gru" %x, %w, %u, %h bias %b, %b : (tensor<4x6x2xf32>, tensor<15x2xf32>, tensor<15x5xf32>, tensor<4x5xf32>, tensor<15xf32>, tensor<15xf32>) -> tensor<4x6x5xf32>
+  return %y : tensor<4x6x5xf32>
+}
+
+// CHECK-LABEL: func.func @batched
+func.func @batched(%x: tensor<1x8xf32>, %w: tensor<2x3x4xf32>) -> tensor<1x6xf32> {
+  %init = pfcn.empty : tensor<1x6xf32>
+  // CHECK: pfcn.kernel "linear4x3_x2" count 2 ins(%{{.*}}, %{{.*}} : tensor<1x8xf32>, tensor<2x3x4xf32>)
+  // CHECK-SAME: outs(%{{.*}} : tensor<1x6xf32>) [#pfcn.access<slice dim 1 size 3 stride 3>]
+  %y = pfcn.kernel "linear4x3_x2" count 2 ins(%x, %w : tensor<1x8xf32>, tensor<2x3x4xf32>)
+      [#pfcn.access<slice dim 1 size 4 stride 4>, #pfcn.access<select dim 0>]
+      outs(%init : tensor<1x6xf32>) [#pfcn.access<slice dim 1 size 3 stride 3>] {
+  ^bb0(%a: tensor<2x1x4xf32>, %b: tensor<2x3x4xf32>):
+    %0 = pfcn.batch_matmul %a, %b {transpose_rhs} : tensor<2x1x4xf32>, tensor<2x3x4xf32> -> tensor<2x1x3xf32>
+    pfcn.yield %0 : tensor<2x1x3xf32>
+  } -> tensor<1x6xf32>
+  return %y : tensor<1x6xf32>
+}
+
+// CHECK-LABEL: func.func @compiled
+func.func @compiled(%x: tensor<1x8xf32>, %w: tensor<2x3x4xf32>) -> tensor<1x6xf32> {
+  %init = pfcn.empty : tensor<1x6xf32>
+  // CHECK: pfcn.launch @linear4x3_x2 count 2 tiles 1 ins(%{{.*}}, %{{.*}} : tensor<1x8xf32>, tensor<2x3x4xf32>)
+  // CHECK-SAME: outs(%{{.*}} : tensor<1x6xf32>) [#pfcn.access<slice dim 1 size 3 stride 3>]
+  %y = pfcn.launch @linear4x3_x2 count 2 tiles 1 ins(%x, %w : tensor<1x8xf32>, tensor<2x3x4xf32>)
+      [#pfcn.access<slice dim 1 size 4 stride 4>, #pfcn.access<select dim 0>]
+      outs(%init : tensor<1x6xf32>) [#pfcn.access<slice dim 1 size 3 stride 3>] -> tensor<1x6xf32>
+  return %y : tensor<1x6xf32>
+}
+func.func private @linear4x3_x2()

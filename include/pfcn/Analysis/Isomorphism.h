@@ -21,7 +21,7 @@ class FuncOp;
 
 namespace mlir::pfcn {
 
-/// What an operand of the body is for each instance.
+/// What an operand of the body is for each instance (rule F4).
 struct Column {
   enum Kind {
     Shared,     ///< one value for all: `values[0]`

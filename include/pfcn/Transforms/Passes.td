@@ -17,26 +17,6 @@ def FormInstancesPass : Pass<"pfcn-form-instances", "::mlir::func::FuncOp"> {
     they write; other results are read from a stacked tensor. Says what it fused and what nearly
     was, and why not, in remarks of category `pfcn.fusion`. Declines, with a remark and no error,
     where nothing is found.
-
-    ```mlir
-    %x0 = pfcn.slice %x dim 1 from 0 to 20 : tensor<1x40xf32> -> tensor<1x20xf32>
-    %y0 = pfcn.linear %x0, %w0 : tensor<1x20xf32>, tensor<10x20xf32> -> tensor<1x10xf32>
-    %x1 = pfcn.slice %x dim 1 from 20 to 40 : tensor<1x40xf32> -> tensor<1x20xf32>
-    %y1 = pfcn.linear %x1, %w1 : tensor<1x20xf32>, tensor<10x20xf32> -> tensor<1x10xf32>
-    %y = pfcn.cat %y0, %y1 dim 1 : (tensor<1x10xf32>, tensor<1x10xf32>) -> tensor<1x20xf32>
-    ```
-    becomes
-    ```mlir
-    %w = pfcn.parameter_stack ["models.0.weight", "models.1.weight"] : tensor<2x10x20xf32>
-    %init = pfcn.empty : tensor<1x20xf32>
-    %y = pfcn.instances "linear20x10_x2" count 2 ins(%x, %w : tensor<1x40xf32>, tensor<2x10x20xf32>)
-        [#pfcn.access<slice dim 1 size 20 stride 20>, #pfcn.access<select dim 0>]
-        outs(%init : tensor<1x20xf32>) [#pfcn.access<slice dim 1 size 10 stride 10>] {
-    ^bb0(%a: tensor<1x20xf32>, %b: tensor<10x20xf32>):
-      %0 = pfcn.linear %a, %b : tensor<1x20xf32>, tensor<10x20xf32> -> tensor<1x10xf32>
-      pfcn.yield %0 : tensor<1x10xf32>
-    } -> tensor<1x20xf32>
-    ```
   }];
   let dependentDialects = ["::mlir::pfcn::PfcnDialect"];
 }
@@ -57,27 +37,6 @@ def SplitInstancesPass : Pass<"pfcn-split-instances", "::mlir::func::FuncOp"> {
     A `pfcn.opaque` in the body becomes one call for all instances, over operands that are stacked; torch's own batching
     rule runs it. The ops between two of them become a smaller `pfcn.instances` each, all ops of one depth together; ops that
     only move data become views beside the calls. A group without foreign operators is left as it is.
-
-    ```mlir
-    %y = pfcn.instances "cumsum_relu_x2" count 2 ins(%x : tensor<2x5xf32>) [#pfcn.access<select dim 0>]
-        outs(%init : tensor<2x5xf32>) [#pfcn.access<select dim 0>] {
-    ^bb0(%a: tensor<5xf32>):
-      %0 = pfcn.opaque "aten::cumsum"(%a) [#pfcn.operand<0>, 0, unit] : (tensor<5xf32>) -> tensor<5xf32>
-      %1 = pfcn.relu %0 : tensor<5xf32>
-      pfcn.yield %1 : tensor<5xf32>
-    } -> tensor<2x5xf32>
-    ```
-    becomes
-    ```mlir
-    %0 = pfcn.opaque "aten::cumsum"(%x) [#pfcn.operand<0>, 0, unit] batched [true] {pfcn.group = "cumsum_relu_x2"}
-        : (tensor<2x5xf32>) -> tensor<2x5xf32>
-    %y = pfcn.instances "cumsum_relu_x2_part0" count 2 ins(%0 : tensor<2x5xf32>) [#pfcn.access<select dim 0>]
-        outs(%init : tensor<2x5xf32>) [#pfcn.access<select dim 0>] {
-    ^bb0(%a: tensor<5xf32>):
-      %1 = pfcn.relu %a : tensor<5xf32>
-      pfcn.yield %1 : tensor<5xf32>
-    } -> tensor<2x5xf32>
-    ```
   }];
   let dependentDialects = ["::mlir::pfcn::PfcnDialect"];
 }
@@ -105,33 +64,6 @@ def DifferentiatePass : Pass<"pfcn-differentiate", "::mlir::ModuleOp"> {
 
     A group with an op that has no gradient is left without such a function, with a remark and the reason as its attribute
     `pfcn.not_differentiable`.
-
-    ```mlir
-    %y = pfcn.instances "relu_x2" count 2 ins(%x : tensor<1x8xf32>) [#pfcn.access<slice dim 1 size 4 stride 4>]
-        outs(%init : tensor<1x8xf32>) [#pfcn.access<slice dim 1 size 4 stride 4>] {
-    ^bb0(%a: tensor<1x4xf32>):
-      %0 = pfcn.relu %a : tensor<1x4xf32>
-      pfcn.yield %0 : tensor<1x4xf32>
-    } -> tensor<1x8xf32>
-    ```
-    gets
-    ```mlir
-    func.func private @relu_x2_backward(%x: tensor<1x8xf32>, %g: tensor<1x8xf32>) -> tensor<1x8xf32>
-        attributes {pfcn.wanted = array<i64: 0>} {
-      %init = pfcn.empty : tensor<1x8xf32>
-      %gx = pfcn.instances "relu_x2_gradient" count 2 ins(%x, %g : tensor<1x8xf32>, tensor<1x8xf32>)
-          [#pfcn.access<slice dim 1 size 4 stride 4>, #pfcn.access<slice dim 1 size 4 stride 4>]
-          outs(%init : tensor<1x8xf32>) [#pfcn.access<slice dim 1 size 4 stride 4>] {
-      ^bb0(%a: tensor<1x4xf32>, %b: tensor<1x4xf32>):
-        %0 = pfcn.relu %a : tensor<1x4xf32>
-        %zero = pfcn.constant dense<0.0> : tensor<f32>
-        %1 = pfcn.compare le %0, %zero : tensor<1x4xf32>, tensor<f32> -> tensor<1x4xi1>
-        %2 = pfcn.where %1, %zero, %b : tensor<1x4xi1>, tensor<f32>, tensor<1x4xf32> -> tensor<1x4xf32>
-        pfcn.yield %2 : tensor<1x4xf32>
-      } -> tensor<1x8xf32>
-      return %gx : tensor<1x8xf32>
-    }
-    ```
   }];
   let dependentDialects = ["::mlir::pfcn::PfcnDialect", "::mlir::tensor::TensorDialect"];
 }

@@ -27,21 +27,6 @@ def ConvertPfcnToLinalg : Pass<"convert-pfcn-to-linalg"> {
     A kernel is lowered as a whole or not at all: one op without a lowering leaves its
     kernel as it was, and a remark names that op and the reason. Such a
     kernel runs op by op.
-
-    ```mlir
-    %0 = pfcn.relu %a : tensor<8x3xf32>
-    ```
-    becomes
-    ```mlir
-    %init = tensor.empty() : tensor<8x3xf32>
-    %0 = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
-        ins(%a : tensor<8x3xf32>) outs(%init : tensor<8x3xf32>) {
-    ^bb0(%in: f32, %out: f32):
-      %zero = arith.constant 0.0 : f32
-      %max = arith.maximumf %in, %zero : f32
-      linalg.yield %max : f32
-    } -> tensor<8x3xf32>
-    ```
   }];
   let options = [
     Option<"everywhere", "everywhere", "bool", /*default=*/"false",
