@@ -3,6 +3,7 @@
 #include "pfcn/JIT/JIT.h"
 
 #include "pfcn/JIT/DiskCache.h"
+#include "pfcn/JIT/PerfMap.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -105,6 +106,7 @@ llvm::Expected<std::shared_ptr<CompiledKernels>> CompiledKernels::compile(mlir::
   if (!jit)
     return jit.takeError();
   kernels->jit = std::move(*jit);
+  writePerfMapIfAsked(*kernels->jit);
   // Kernels call libm and memcpy, which this process has.
   auto symbols =
       llvm::orc::DynamicLibrarySearchGenerator::GetForCurrentProcess(kernels->jit->getDataLayout().getGlobalPrefix());

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import io
 import json
+import os
 import pickle
 import threading
 import warnings
+from pathlib import Path
 
 import models
 import pytest
@@ -658,6 +660,22 @@ def test_kernels_have_names_in_the_profiler():
     with torch.no_grad(), torch.profiler.profile() as profile:
         fast(torch.randn(4, 60))
     assert fast.report.groups[0].kernels[0] in {event.name for event in profile.events()}
+
+
+def test_kernels_have_names_in_perf(monkeypatch):
+    """A sampled address lies between the beginning and the end of a line of the process' map."""
+    path = Path(f"/tmp/perf-{os.getpid()}.map")
+    path.unlink(missing_ok=True)
+    try:
+        pfcn.compile(models.make(models.Slices(12)), (torch.randn(4, 60),))
+        assert not path.exists()
+        monkeypatch.setenv("PFCN_PERF", "1")
+        fast = pfcn.compile(models.make(models.Slices(13)), (torch.randn(4, 65),))
+        lines = [line.split(" ") for line in path.read_text().splitlines()]
+        sizes = {name: int(size, 16) for _, size, name in lines}
+        assert sizes[fast.report.groups[0].kernels[0]] > 0
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def test_picture(tmp_path):
