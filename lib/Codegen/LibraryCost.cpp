@@ -7,13 +7,14 @@
 
 #include "pfcn/Codegen/LibraryCost.h"
 
+#include "pfcn/Analysis/Work.h"
+
 using namespace mlir;
 using namespace mlir::pfcn;
 
 // A call through the dispatcher with its new tensor takes 2 us, a small matrix in a batched product 50 ns.
 constexpr double callCost = 12000, matrixCost = 300;
 constexpr double transcendentalCost = 16;
-constexpr int64_t assumedDynamicSize = 64;
 // Matrices that are read row by row come from memory less evenly than one stream does.
 constexpr double rowsFactor = 1.5;
 
@@ -23,26 +24,6 @@ double mlir::pfcn::getStreamCost(double bytes) {
 }
 
 static RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
-
-static double countElements(Value value) {
-  double elements = 1;
-  for (int64_t size : cast<RankedTensorType>(value.getType()).getShape())
-    elements *= ShapedType::isDynamic(size) ? assumedDynamicSize : size;
-  return elements;
-}
-
-static double countBytes(Value value) {
-  return countElements(value) * std::max<int64_t>(1, getElementTypeOrSelf(value).getIntOrFloatBitWidth() / 8);
-}
-
-static double countBytes(Operation *op) {
-  double bytes = 0;
-  for (Value value : llvm::concat<Value>(op->getOperands(), op->getResults()))
-    bytes += countBytes(value);
-  return bytes;
-}
-
-static bool isProduct(Operation *op) { return isa<LinearOp, MatmulOp, AddmmOp, BatchMatmulOp, ConvOp>(op); }
 
 /// A convolution in as many groups as there are instances. Those of few channels run at a fraction of the rate.
 static double estimateConv(ConvOp op, double lanes, double rate) {

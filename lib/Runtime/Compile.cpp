@@ -122,6 +122,9 @@ void Compiler::detect() {
     info.operands = std::move(group.operands);
     info.reason = std::move(group.reason);
     info.where = std::move(group.where);
+    info.flops = group.flops;
+    info.bytesBefore = group.bytesBefore;
+    info.bytesAfter = group.bytesAfter;
   }
   for (FusionReport::Miss &miss : report.missed)
     result->missed.push_back(

@@ -6,6 +6,8 @@
 
 #include "pfcn/Transforms/Explain.h"
 
+#include "pfcn/Analysis/Work.h"
+
 #include "mlir/IR/Location.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -58,6 +60,26 @@ static std::string describe(const Column &column) {
   llvm_unreachable("unknown kind of column");
 }
 
+/// Of all instances, counted on the first.
+static void countWork(const Group &group, FusionReport::Group &text) {
+  llvm::SmallPtrSet<Operation *, 16> body(group.getBody().begin(), group.getBody().end());
+  for (Operation *op : group.getBody()) {
+    text.flops += countFlops(op);
+    if (!isFree(op))
+      text.bytesBefore += countBytes(op);
+    for (Value result : op->getResults())
+      if (llvm::any_of(result.getUsers(), [&](Operation *user) { return !body.contains(user); }))
+        text.bytesAfter += countBytes(result);
+  }
+  double shared = 0;
+  for (const Column &column : group.columns)
+    (column.kind == Column::Shared ? shared : text.bytesAfter) += countBytes(column.values.front());
+  auto count = static_cast<double>(group.getCount());
+  text.flops *= count;
+  text.bytesBefore *= count;
+  text.bytesAfter = count * text.bytesAfter + shared;
+}
+
 FusionReport::Group mlir::pfcn::explain(const Group &group) {
   FusionReport::Group text;
   text.name = group.name;
@@ -69,6 +91,7 @@ FusionReport::Group mlir::pfcn::explain(const Group &group) {
   text.reason = llvm::formatv("{0} independent instances of {1} op{2}, equal up to their weights and inputs",
                               group.getCount(), group.getBody().size(), group.getBody().size() == 1 ? "" : "s");
   text.where = describe(group.getBody().front()->getLoc());
+  countWork(group, text);
   return text;
 }
 

@@ -451,7 +451,10 @@ static void emitRemarks(func::FuncOp function, const Groups &groups) {
       FusionReport::Group text = explain(group);
       remark << remark::reason("{0}", text.reason) << remark::metric("group", text.name)
              << remark::metric("instances", text.instances)
-             << remark::metric("operands", llvm::join(text.operands, "; "));
+             << remark::metric("operands", llvm::join(text.operands, "; "))
+             << remark::metric("flops", llvm::formatv("{0:F0}", text.flops).str())
+             << remark::metric("bytes-before", llvm::formatv("{0:F0}", text.bytesBefore).str())
+             << remark::metric("bytes-after", llvm::formatv("{0:F0}", text.bytesAfter).str());
     }
   for (const Miss &miss : groups.misses)
     if (auto remark = remark::missed(miss.where->getLoc(), getRemarkOpts("FormInstances", name))) {

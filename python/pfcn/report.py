@@ -32,10 +32,15 @@ class Group:
     tensor_cores: str = ""  # the instruction that multiplies its matrices, or ""
     declined: str = ""  # why there is no kernel, or ""
     where: str = ""  # module path and source line of the first instance
+    # Of all instances, for the sizes that were compiled (an open size counts as 64). Of operators
+    # that are foreign to the compiler nothing is known, and they count as no flops.
+    flops: float = 0.0
+    bytes_before: float = 0.0  # read and written where each operator runs on its own
+    bytes_after: float = 0.0  # … as one: inputs, weights and results
 
     @property
     def operators(self) -> int:
-        """How many operators of the model this group stands for."""
+        """How many operators of the model this group stands for: launches before."""
         return self.instances * len(self.ops)
 
 
@@ -79,6 +84,8 @@ class Report:
         lists, dicts, strings and numbers only. A step is [kind, name]; times are in seconds."""
         result = asdict(self)
         result["steps"] = [list(step) for step in self.steps]
+        for described, group in zip(result["groups"], self.groups):
+            described["operators"] = group.operators
         return result
 
     def to_svg(self, path: str | Path) -> None:
@@ -141,7 +148,20 @@ def _group_row(group: Group) -> list[str]:
     runs_as = ", ".join(kernels + group.calls) or "torch functions"
     if group.tensor_cores:
         runs_as += f" ({group.tensor_cores})"
-    return [group.name, str(group.instances), ops, runs_as]
+    moved = f"{_amount(group.bytes_before)} → {_amount(group.bytes_after)}"
+    launches = f"{group.operators} → {max(1, len(group.kernels) + len(group.calls))}"
+    return [group.name, str(group.instances), ops, launches, _amount(group.flops), moved, runs_as]
+
+
+def _amount(number: float) -> str:
+    """Three digits and a factor: 1.26 M."""
+    for unit in ("", "k", "M", "G"):
+        if number < 999.5:
+            break
+        number /= 1000
+    else:
+        unit = "T"
+    return f"{number:.3g} {unit}".rstrip()
 
 
 def _miss_text(miss: Miss) -> str:
@@ -162,6 +182,8 @@ def _table(groups: list[Group]) -> str:
     table.add_column("group", overflow="fold")
     table.add_column("instances", justify="right")
     table.add_column("ops", overflow="fold")
+    for title in ("launches", "flops", "bytes"):
+        table.add_column(title, justify="right", no_wrap=True)
     table.add_column("runs as", overflow="fold")
     for group in groups:
         table.add_row(*_group_row(group))

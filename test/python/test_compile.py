@@ -650,6 +650,7 @@ def test_report():
     assert report.compile_seconds == pytest.approx(sum(report.phase_seconds.values()))
     as_dict = report.to_dict()
     assert as_dict["groups"][0]["instances"] == 12
+    assert as_dict["groups"][0]["operators"] == 36
     assert as_dict["launches"] == 1
     assert "12 instances in 1 groups" in str(report)
     assert group.name in str(report)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pfcn.report import Group, Miss, Report
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 BY_HAND = [page for page in PAGES if page.parent.name != "reference"]
@@ -40,6 +42,15 @@ def test_each_decision_has_a_number_of_its_own():
 def test_each_rule_of_legality_is_cited_in_code_and_tests(rule):
     assert find_citations(["lib", "include"], rule), f"no code says that it is {rule}"
     assert find_citations(["test"], rule), f"no test says that it tests {rule}"
+
+
+def test_the_schema_of_reports_is_complete():
+    group = Group("", 1, [], [], [], [], "")
+    described = Report(groups=[group], missed=[Miss("")]).to_dict()
+    text = (ROOT / "docs" / "Debugging.md").read_text()
+    for part in (described, described["groups"][0], described["missed"][0]):
+        for key in part:
+            assert f"`{key}`" in text, f"Debugging.md does not say what {key} is"
 
 
 @pytest.mark.parametrize("page", BY_HAND, ids=lambda page: page.name)

@@ -50,6 +50,8 @@ struct GroupInfo {
   std::string reason, declined;
   /// Module path and source line of the first instance.
   std::string where;
+  /// Of all instances: floating-point operations, and bytes that are moved op by op and as one.
+  double flops = 0, bytesBefore = 0, bytesAfter = 0;
 };
 
 /// Something that was not fused, and why: the ops at which two candidates differ.

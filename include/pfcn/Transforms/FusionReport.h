@@ -19,6 +19,8 @@ struct FusionReport {
     int64_t instances;
     std::vector<std::string> ops;      ///< of the body, in order
     std::vector<std::string> operands; ///< how each input varies with the instance
+    /// Of all instances: floating-point operations, and bytes that are moved op by op and as one.
+    double flops = 0, bytesBefore = 0, bytesAfter = 0;
     std::string reason, where;
   };
   struct Miss {
