@@ -155,13 +155,10 @@ def _group_row(group: Group) -> list[str]:
 
 def _amount(number: float) -> str:
     """Three digits and a factor: 1.26 M."""
-    for unit in ("", "k", "M", "G"):
-        if number < 999.5:
-            break
-        number /= 1000
-    else:
-        unit = "T"
-    return f"{number:.3g} {unit}".rstrip()
+    power = 0
+    while number >= 999.5 and power < 4:
+        number, power = number / 1000, power + 1
+    return f"{number:.3g} {' kMGT'[power]}".rstrip()
 
 
 def _miss_text(miss: Miss) -> str:
