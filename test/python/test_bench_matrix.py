@@ -85,3 +85,21 @@ def test_a_run_goes_on_where_the_last_one_ended(tmp_path, monkeypatch):
 def test_the_command_needs_a_file(capsys):
     assert cli.main(["matrix"]) == 1
     assert "--json FILE" in capsys.readouterr().err
+
+
+def test_page(tmp_path):
+    done = [
+        measured("a n=10", 1, eager_loop=90, vmap=11, pfcn_live=10, bound=4),
+        measured("a n=10", 16, eager_loop=80, vmap=40, pfcn_live=10, bound=5),
+    ]
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{matrix.BEGIN}\nold\n{matrix.END}\nafter\n")
+    matrix.write_page(page, done)
+    text = page.read_text()
+    assert text.startswith("before") and text.endswith("after\n") and "old" not in text
+    assert "| a n=10, 1 thread | 1.10× vmap · 0.40 | 4.00× vmap · 0.50 |  |" in text
+    assert "| vmap | 2 / 2 | 1 · 2.5× | a n=10 batch=1 threads=1 (1.10×) |" in text
+    page.write_text("nothing to write between")
+    with pytest.raises(ValueError, match="no lines"):
+        matrix.write_page(page, done)
+    assert page.read_text() == "nothing to write between"

@@ -64,6 +64,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", default="", metavar="TEXT", help="of the matrix, the cells whose name has it"
     )
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="of the matrix: write the figures into a page"
+    )
     return parser.parse_args(argv)
 
 
@@ -168,6 +171,8 @@ def run_matrix(args: argparse.Namespace, console: Console) -> int:
     matrix.show(console, done)
     if args.plot:
         matrix.heat_map(args.plot, done)
+    if args.page:
+        matrix.write_page(args.page, done)
     return 0
 
 

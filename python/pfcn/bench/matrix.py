@@ -175,6 +175,74 @@ def summarise(done: list[dict]) -> dict[str, str]:
     }
 
 
+def substitutes(done: list[dict]) -> list[tuple[str, str, str, str]]:
+    """Of each alternative: cells in which it is the best, those where it takes at most 1.25 times
+    pfcn's time, the median of its time ÷ pfcn's, and its best cell."""
+    ratios: dict[str, list[tuple[float, str]]] = {}
+    best: dict[str, int] = {}
+    for cell in done:
+        verdict = judge(cell)
+        if verdict is None:
+            continue
+        best[verdict.alternative] = best.get(verdict.alternative, 0) + 1
+        times = {row["system"]: row["us_median"] for row in cell["rows"] if row["us_median"]}
+        own = min(us for system, us in times.items() if system.startswith("pfcn"))
+        for system, us in times.items():
+            if not system.startswith(("pfcn", "bound")):
+                ratios.setdefault(system, []).append((us / own, cell["cell"]))
+    medians = {s: statistics.median(ratio for ratio, _ in found) for s, found in ratios.items()}
+    lines = []
+    for system, found in sorted(ratios.items(), key=lambda item: medians[item[0]]):
+        close = sum(ratio <= 1.25 for ratio, _ in found)
+        low = min(found)
+        lines.append(
+            (
+                system,
+                f"{best.get(system, 0)} / {len(found)}",
+                f"{close} · {medians[system]:.1f}×",
+                f"{low[1]} ({low[0]:.2f}×)",
+            )
+        )
+    return lines
+
+
+def markdown(done: list[dict]) -> str:
+    """The figures as they stand in docs/Performance.md."""
+    lines = [f"{label}: **{text}**" for label, text in summarise(done).items()]
+    text = "\n\n".join(lines)
+    text += "\n\n| bank | " + " | ".join(f"batch {batch}" for batch in BATCHES) + " |\n"
+    text += "|---" * (len(BATCHES) + 1) + "|\n"
+    table: dict[str, dict[int, str]] = {}
+    for cell in done:
+        if verdict := judge(cell):
+            name = cell["cell"].rsplit(" batch=", 1)[0]
+            name += f", {cell['threads']} thread{'s' if cell['threads'] > 1 else ''}"
+            shown = f"{verdict.gain:.2f}× {verdict.alternative} · {1 / verdict.over_bound:.2f}"
+            table.setdefault(name, {})[cell["batch"]] = shown
+    for name, cells_of in sorted(table.items()):
+        text += f"| {name} | " + " | ".join(cells_of.get(b, "") for b in BATCHES) + " |\n"
+    text += "\n| by hand | best of the rest in | within 1.25× of pfcn · median | at its best |\n"
+    text += "|---|---|---|---|\n"
+    for line in substitutes(done):
+        text += "| " + " | ".join(line) + " |\n"
+    return text
+
+
+BEGIN, END = "<!-- figures: pfcn.bench matrix --page writes them -->", "<!-- end of figures -->"
+
+
+def write_page(file: Path, done: list[dict]) -> None:
+    """Puts the figures between the two marks of a Markdown file.
+
+    Raises ValueError where the file has no such marks.
+    """
+    head, begin, rest = file.read_text().partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{file} has no lines {BEGIN!r} and {END!r} to write between")
+    file.write_text(f"{head}{BEGIN}\n\n{markdown(done)}\n{END}{tail}")
+
+
 def heat_map(file: Path, done: list[dict]) -> None:
     """Draws the gains: banks by batch and threads, on a logarithmic scale around 1."""
     import matplotlib
