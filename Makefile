@@ -2,10 +2,11 @@
 #   make demo     the 1000-network model against everything its users would try
 #   make test     all tests and checks; the last line counts them
 #   make build    build/bin/pfcn-opt, build/bin/pfcn-run and an importable pfcn in .venv/bin/python
+#   make sanitize the lit and C++ tests under address, undefined-behaviour and thread sanitizers
 #   make format   rewrite C++ and Python in the project's style
 #   make docs     docs/reference: the dialect, the passes and the pipelines
 #   make clean    remove what was built (not .venv)
-.PHONY: setup build demo test format docs clean
+.PHONY: setup build demo test sanitize format docs clean
 .DEFAULT_GOAL := build
 
 PYTHON := .venv/bin/python
@@ -31,6 +32,15 @@ format: setup
 	@git ls-files -z '*.cpp' '*.h' | xargs -0 -r clang-format-22 -i
 	@.venv/bin/ruff check --fix-only --quiet
 	@.venv/bin/ruff format
+
+# LLVM is not instrumented; test/sanitizers.py says what that means. Takes two builds and apt-get install libclang-rt-22-dev.
+sanitize: setup
+	@for preset in asan tsan; do \
+	  cmake --preset $$preset > build-$$preset.log 2>&1 || { cat build-$$preset.log; exit 1; }; rm build-$$preset.log; \
+	  cmake --build build-$$preset -j $(JOBS) --target pfcn-opt pfcn-unittests && \
+	  .venv/bin/lit -sv build-$$preset/test && \
+	  (eval "$$(.venv/bin/python test/sanitizers.py)" && build-$$preset/bin/pfcn-unittests) || exit 1; \
+	done
 
 docs: build
 	@$(PYTHON) tools/dev/reference.py

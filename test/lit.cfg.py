@@ -1,6 +1,7 @@
 """The lit suite: FileCheck tests of every pass and tool."""
 
 import os
+import sys
 
 import lit.formats
 
@@ -16,5 +17,11 @@ config.environment["PATH"] = os.pathsep.join(
 config.environment["PYTHONPATH"] = os.path.join(config.pfcn_source_dir, "python")
 config.substitutions.append(("%python", config.python_executable))
 config.substitutions.append(("%pfcn_opt", os.path.join(config.pfcn_binary_dir, "bin", "pfcn-opt")))
+if config.sanitize:
+    # The options and suppressions, each with its reason, are in files beside this one.
+    sys.path.insert(0, config.test_source_root)
+    import sanitizers
+
+    config.environment.update(sanitizers.environment())
 if config.enable_torch:
     config.available_features.add("torch")

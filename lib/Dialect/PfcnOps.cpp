@@ -293,7 +293,11 @@ LogicalResult SelectOp::inferReturnTypes(MLIRContext *, std::optional<Location> 
 }
 
 LogicalResult SelectOp::verify() {
-  int64_t extent = ranked(getInput()).getDimSize(getDim());
+  RankedTensorType input = ranked(getInput());
+  // Which dimensions there are is checked with the result's type, after this.
+  if (getDim() < 0 || getDim() >= input.getRank())
+    return success();
+  int64_t extent = input.getDimSize(getDim());
   if (int64_t index = getIndex(); index < 0 || (!ShapedType::isDynamic(extent) && index >= extent))
     return emitOpError("selects element ") << index << " of a dimension of size " << extent;
   return success();

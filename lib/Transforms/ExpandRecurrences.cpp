@@ -139,7 +139,8 @@ bool Expander::run() {
   if (!batchFirst)
     sequence = PermuteOp::create(builder, sequence, swap);
   call.getResult(0).replaceAllUsesWith(sequence);
-  for (auto [i, last] : llvm::enumerate(ArrayRef{ArrayRef<Value>(lastHidden), ArrayRef<Value>(lastCell)}))
+  const ArrayRef<Value> lasts[] = {lastHidden, lastCell};
+  for (auto [i, last] : llvm::enumerate(lasts))
     if (!last.empty())
       call.getResult(i + 1).replaceAllUsesWith(StackOp::create(builder, last, /*dim=*/0));
   call.erase();
