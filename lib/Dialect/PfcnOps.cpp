@@ -295,9 +295,10 @@ LogicalResult SelectOp::inferReturnTypes(MLIRContext *, std::optional<Location> 
 LogicalResult SelectOp::verify() {
   RankedTensorType input = ranked(getInput());
   // Which dimensions there are is checked with the result's type, after this.
-  if (getDim() < 0 || getDim() >= input.getRank())
+  int64_t dim = getDim();
+  if (dim < 0 || dim >= input.getRank())
     return success();
-  int64_t extent = input.getDimSize(getDim());
+  int64_t extent = input.getDimSize(dim);
   if (int64_t index = getIndex(); index < 0 || (!ShapedType::isDynamic(extent) && index >= extent))
     return emitOpError("selects element ") << index << " of a dimension of size " << extent;
   return success();
