@@ -30,7 +30,10 @@ void mlir::pfcn::lowerEachKernel(ModuleOp module, StringRef pass,
                                  function_ref<LogicalResult(KernelOp, KernelOp, std::string &)> lower) {
   FrozenRewritePatternSet fusion = getFuseElementwisePatterns(module.getContext());
   SmallVector<KernelOp> kernels;
-  module.walk([&](KernelOp kernel) { kernels.push_back(kernel); });
+  module.walk([&](KernelOp kernel) {
+    if (!kernel->hasAttr(declinedAttrName))
+      kernels.push_back(kernel);
+  });
   for (KernelOp kernel : kernels) {
     auto draft = cast<KernelOp>(OpBuilder(kernel).clone(*kernel));
     std::string reason;
@@ -55,6 +58,7 @@ LaunchOp mlir::pfcn::replaceWithLaunch(KernelOp kernel, StringRef function, int6
   auto launch =
       LaunchOp::create(builder, kernel.getLoc(), kernel.getResultTypes(), function, kernel.getCount(), tiles,
                        kernel.getInputs(), kernel.getInits(), kernel.getInputAccesses(), kernel.getInitAccesses());
+  launch->setDiscardableAttrs(kernel->getDiscardableAttrDictionary());
   if (!equalSizes.empty())
     launch->setAttr("pfcn.equal_sizes", equalSizes);
   if (Attribute gradient = kernel->getAttr(gradientAttrName))

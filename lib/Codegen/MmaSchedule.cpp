@@ -21,12 +21,9 @@ constexpr double productCycles = 8, loadCycles = 16, narrowLoadCycles = 4;
 // A thread that multiplies by itself reads the weight, widens it, and has one multiplication.
 constexpr double multiplyCycles = 3;
 constexpr double transcendentalCost = 16, divisionCost = 6, otherCost = 1;
-constexpr int64_t warpThreads = 32, fewestRows = 8, assumedDynamicSize = 64;
-// Of the 255 registers of a thread, beside addresses and what is on its way, which is more where it comes element by
-// element. Found by what ptxas makes of kernels of all kinds.
-constexpr int64_t narrowRegisters = 16, mostRegisters = 80;
-// All loops over features are unrolled.
-constexpr int64_t mostProducts = 2048;
+constexpr int64_t warpThreads = 32, assumedDynamicSize = 64;
+// Beside those of values, where an operand comes element by element.
+constexpr int64_t narrowRegisters = 16;
 constexpr int64_t mostWarps = 8, multiprocessors = 132;
 
 /// What the ops of a body need in a warp's tile of rows.
@@ -170,7 +167,7 @@ bool mlir::pfcn::hasProducts(Block &body, const TensorCores &cores) {
 /// As many rows for a warp as keep all multiprocessors at work, and as many warps for a block.
 static void chooseTile(MmaSchedule &choice, const Body &body, int64_t rows, int64_t others) {
   int64_t tile = FragmentBuilder::rowsOfProduct, busy = multiprocessors * mostWarps;
-  if (2 * body.registers <= mostRegisters && 2 * body.products <= mostProducts &&
+  if (2 * body.registers <= MmaSchedule::mostRegisters && 2 * body.products <= MmaSchedule::mostProducts &&
       others * static_cast<int64_t>(llvm::divideCeil(rows, 2 * tile)) >= busy)
     tile *= 2;
   choice.schedule.lanes = tile;

@@ -45,9 +45,20 @@ void mlir::pfcn::buildCpuPipeline(OpPassManager &pm, const CpuPipelineOptions &o
 }
 
 void mlir::pfcn::buildNvvmPipeline(OpPassManager &pm, const NvvmPipelineOptions &options) {
+  // Before bodies are linalg: the parts of a group are told by its ops.
+  PlanForGpuOptions plan;
+  plan.chip = options.chip;
+  plan.allowTf32 = options.allowTf32;
+  plan.strategy = options.strategy;
+  plan.library = options.library;
+  pm.addPass(createPlanForGpu(plan));
   LowerKernelsToGpuOptions lower;
   lower.chip = options.chip;
   lower.allowTf32 = options.allowTf32;
+  pm.addPass(createLowerKernelsToGpu(lower));
+  // What does not fit one kernel may fit several.
+  plan.afterDecline = true;
+  pm.addPass(createPlanForGpu(plan));
   pm.addPass(createLowerKernelsToGpu(lower));
   addCleanup(pm);
 }

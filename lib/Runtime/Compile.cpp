@@ -91,6 +91,7 @@ private:
   void lower();
   void compileKernels();
   void makePlan();
+  void numberGroups();
   void noteGroups();
   bool hasLaunches();
   std::string print();
@@ -129,6 +130,36 @@ void Compiler::detect() {
   for (FusionReport::Miss &miss : report.missed)
     result->missed.push_back(
         {std::move(miss.reason), std::move(miss.suggestion), std::move(miss.where), std::move(miss.other)});
+  numberGroups();
+}
+
+static llvm::StringRef getGroupName(mlir::Operation *op) {
+  if (auto kernel = mlir::dyn_cast<KernelOp>(op))
+    return kernel.getName();
+  auto instances = mlir::dyn_cast<InstancesOp>(op);
+  return instances ? instances.getName() : llvm::StringRef();
+}
+
+/// The name of the group of which this is a part, cut at foreign operators; empty where it is a whole group.
+static llvm::StringRef getWhole(llvm::StringRef name) {
+  auto [whole, number] = name.rsplit("_part");
+  bool isPart = !number.empty() && llvm::all_of(number, [](char c) { return llvm::isDigit(c) || c == '_'; });
+  return isPart ? whole : llvm::StringRef();
+}
+
+/// Gives each group its number, which what it becomes will keep. Groups and their ops stand in the same order.
+void Compiler::numberGroups() {
+  std::vector<bool> isTaken(result->groups.size());
+  module->walk([&](mlir::Operation *op) {
+    llvm::StringRef name = getGroupName(op), whole = getWhole(name);
+    for (auto [i, group] : llvm::enumerate(result->groups)) {
+      if (whole.empty() ? isTaken[i] || name != group.name : whole != group.name)
+        continue;
+      isTaken[i] = true;
+      op->setAttr(groupNumberAttrName, mlir::Builder(op).getI64IntegerAttr(i));
+      return;
+    }
+  });
 }
 
 /// A function of one group alone, which takes its inputs and destinations as its kernel will: what that does not
@@ -193,6 +224,7 @@ void Compiler::lower() {
     NvvmPipelineOptions pipeline;
     pipeline.chip = cuda->device->getChip();
     pipeline.allowTf32 = options.allowTf32;
+    pipeline.library = !options.cudaCopies;
     buildNvvmPipeline(manager, pipeline);
     return runPasses(manager, "lowering");
   }
@@ -220,53 +252,27 @@ void Compiler::compileKernels() {
   kernels = *compiled;
 }
 
-/// Whether a kernel function has the name of a group, which may have got a number to be unique.
-static bool isNameOf(llvm::StringRef function, llvm::StringRef group) {
-  return function.consume_front(group) &&
-         (function.empty() || (function.consume_front("_") && llvm::all_of(function, llvm::isDigit)));
-}
-
-/// The name of the group of which this is a part, cut at foreign operators; empty where it is a whole group.
-static llvm::StringRef getWhole(llvm::StringRef name) {
-  auto [whole, number] = name.rsplit("_part");
-  bool isPart = !number.empty() && llvm::all_of(number, [](char c) { return llvm::isDigit(c) || c == '_'; });
-  return isPart ? whole : llvm::StringRef();
-}
-
 /// What a pass that left a group as it was says of it.
 static std::string getDeclineReason(mlir::Operation *op) {
   auto reason = op->getAttrOfType<mlir::StringAttr>(declinedAttrName);
   return reason ? reason.str() : "";
 }
 
-/// Finds out what became of each group: groups and what is left of them stand in the same order.
+/// Finds out what became of each group.
 void Compiler::noteGroups() {
-  std::vector<bool> isNoted(result->groups.size());
-  auto note = [&](mlir::Operation *op, llvm::StringRef name, bool isKernel) {
-    llvm::StringRef whole = getWhole(name);
-    for (auto [i, group] : llvm::enumerate(result->groups)) {
-      bool isMine = whole.empty() ? !isNoted[i] && (isKernel ? isNameOf(name, group.name) : name == group.name)
-                                  : whole == group.name;
-      if (!isMine)
-        continue;
-      isNoted[i] = true;
-      if (isKernel) {
-        group.kernels.push_back(name.str());
-        if (auto instruction = op->getAttrOfType<mlir::StringAttr>(tensorCoresAttrName))
-          group.tensorCores = instruction.str();
-      } else {
-        group.declined = options.useKernels ? getDeclineReason(op) : "runs on torch's functions, as asked";
-      }
-      return;
-    }
-  };
   module->walk([&](mlir::Operation *op) {
+    auto number = op->getAttrOfType<mlir::IntegerAttr>(groupNumberAttrName);
+    if (!number)
+      return;
+    GroupInfo &group = result->groups[number.getInt()];
+    if (auto choice = op->getAttrOfType<mlir::StringAttr>(choiceAttrName))
+      group.choice = choice.str();
+    if (auto instruction = op->getAttrOfType<mlir::StringAttr>(tensorCoresAttrName))
+      group.tensorCores = instruction.str();
     if (auto launch = mlir::dyn_cast<LaunchOp>(op))
-      note(op, launch.getKernel(), /*isKernel=*/true);
-    else if (auto kernel = mlir::dyn_cast<KernelOp>(op))
-      note(op, kernel.getName(), /*isKernel=*/false);
-    else if (auto instances = mlir::dyn_cast<InstancesOp>(op))
-      note(op, instances.getName(), /*isKernel=*/false);
+      group.kernels.push_back(launch.getKernel().str());
+    else
+      group.declined = options.useKernels ? getDeclineReason(op) : "runs on torch's functions, as asked";
   });
 }
 

@@ -203,8 +203,8 @@ static py::dict describeGroup(const GroupInfo &group) {
   return py::dict("name"_a = group.name, "instances"_a = group.instances, "ops"_a = group.ops,
                   "operands"_a = group.operands, "kernels"_a = group.kernels, "calls"_a = group.calls,
                   "tensor_cores"_a = group.tensorCores, "reason"_a = group.reason, "declined"_a = group.declined,
-                  "where"_a = group.where, "flops"_a = group.flops, "bytes_before"_a = group.bytesBefore,
-                  "bytes_after"_a = group.bytesAfter);
+                  "choice"_a = group.choice, "where"_a = group.where, "flops"_a = group.flops,
+                  "bytes_before"_a = group.bytesBefore, "bytes_after"_a = group.bytesAfter);
 }
 
 static py::dict describeMiss(const Miss &miss) {

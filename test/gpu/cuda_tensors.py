@@ -169,7 +169,34 @@ def constants(driver: FakeDriver, _library: ctypes.CDLL) -> None:
     assert "tensors on cpu and cuda:0" in fast.report.eager, str(fast.report)
 
 
-CHECKS = (models, layouts, streams, graphs, weights, frozen, moves, constants)
+class Wide(nn.Module):
+    """Matrices for which cuBLAS is faster than a kernel."""
+
+    def __init__(self):
+        super().__init__()
+        make = lambda: nn.Sequential(nn.Linear(128, 512), nn.ReLU(), nn.Linear(512, 128))  # noqa: E731
+        self.members = nn.ModuleList(make() for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([member(x) for member in self.members], dim=1)
+
+
+def cublas(_driver: FakeDriver, _library: ctypes.CDLL) -> None:
+    """Products by torch, and kernels for what follows them."""
+    torch.manual_seed(0)
+    model, x = Wide().eval(), torch.randn(128, 128)
+    expected = model(x)
+    fast = pfcn.compile(model.to(CUDA), (x.to(CUDA),), strict=True)
+    (group,) = fast.report.groups
+    assert "2 calls of cuBLAS" in group.choice and len(group.kernels) == 2, str(fast.report)
+    assert [step for step in fast.report.steps if step[0] == "library"] == [
+        ("library", "batch_matmul"),
+        ("library", "batch_matmul"),
+    ]
+    close(fast(x.to(CUDA)), expected)
+
+
+CHECKS = (models, layouts, streams, graphs, weights, frozen, moves, constants, cublas)
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ FrozenRewritePatternSet getFuseElementwisePatterns(MLIRContext *context);
 void registerFusionModels(DialectRegistry &registry);
 
 /// Calls `lower` with each kernel and a copy of it, whose body is linalg. `lower` replaces the copy, or fails with the
-/// reason; then the kernel gets that as an attribute, and a remark of the pass says so.
+/// reason; then the kernel gets that as an attribute, and a remark of the pass says so. Kernels that have such an
+/// attribute stay as they are.
 void lowerEachKernel(ModuleOp module, StringRef pass,
                      function_ref<LogicalResult(KernelOp kernel, KernelOp draft, std::string &reason)> lower);
 

@@ -8,6 +8,14 @@
 namespace mlir::pfcn {
 
 struct MmaSchedule {
+  /// Rows of the batch below which threads multiply by themselves.
+  static constexpr int64_t fewestRows = 8;
+  /// Of the 255 registers of a thread, beside addresses and what is on its way, which is more where it comes element by
+  /// element. Found by what ptxas makes of kernels of all kinds.
+  static constexpr int64_t mostRegisters = 80;
+  /// Instructions that multiply: all loops over features are unrolled.
+  static constexpr int64_t mostProducts = 2048;
+
   /// The lanes are the rows of a warp.
   Schedule schedule;
   int64_t warps;

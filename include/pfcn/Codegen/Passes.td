@@ -47,6 +47,34 @@ def LowerKernels : Pass<"pfcn-lower-kernels", "::mlir::ModuleOp"> {
   ];
 }
 
+def PlanForGpu : Pass<"pfcn-plan-for-gpu", "::mlir::ModuleOp"> {
+  let summary = "choose between one kernel for a group, a kernel for each layer, and cuBLAS";
+  let description = [{
+    Estimates from the chip's data sheet what a group takes as one kernel, and cut before each of its matrix products:
+    each layer is then a kernel, or its product a call of torch (`pfcn.batch_matmul` in the caller, hence cuBLAS) with
+    kernels for what stands before and after it. Where the latter is faster the kernel is cut; stacked tensors pass between
+    the parts. The estimates are a remark, and the attribute `pfcn.choice` of what the group becomes.
+
+    Kernels that `pfcn-lower-kernels-to-gpu` will have on tensor cores are estimated at their rate.
+
+    With `after-decline`, kernels that a lowering has declined are cut, since a layer may fit where the whole does not.
+  }];
+  let options = [
+    Option<"chip", "chip", "std::string", /*default=*/"\"sm_90\"", "the chip that the estimates are for">,
+    Option<"allowTf32", "allow-tf32", "bool", /*default=*/"false", "f32 may be rounded to tf32 where it is multiplied">,
+    Option<"strategy", "strategy", "std::string", /*default=*/"\"auto\"",
+           "auto, or whatever is estimated: fused (one kernel), layers (kernels), library (cuBLAS for every product)">,
+    Option<"library", "library", "bool", /*default=*/"true", "cuBLAS can be called: tensors are torch's, on the GPU">,
+    Option<"afterDecline", "after-decline", "bool", /*default=*/"false", "cut the kernels that were declined">,
+    Option<"multiprocessors", "multiprocessors", "double", /*default=*/"0", "of the device; 0 for the chip's">,
+    Option<"clock", "clock", "double", /*default=*/"0", "GHz; 0 for the chip's">,
+    Option<"bandwidth", "bandwidth", "double", /*default=*/"0", "GB/s of its memory; 0 for the chip's">,
+    Option<"launchTime", "launch-time", "double", /*default=*/"0", "us to start a kernel; 0 for 4">,
+    Option<"callTime", "call-time", "double", /*default=*/"0", "us of a call of torch; 0 for 8">
+  ];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::tensor::TensorDialect"];
+}
+
 def LowerKernelsToGpu : Pass<"pfcn-lower-kernels-to-gpu", "::mlir::ModuleOp"> {
   let summary = "lower each kernel to a gpu.func, one lane a thread";
   let description = [{

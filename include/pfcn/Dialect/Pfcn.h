@@ -52,6 +52,10 @@ inline constexpr llvm::StringLiteral roughAttrName = "pfcn.rough";
 
 /// On a group that a pass left as it was: why, as text.
 inline constexpr llvm::StringLiteral declinedAttrName = "pfcn.declined";
+/// On what a group became: what else it could have been, and why it is not.
+inline constexpr llvm::StringLiteral choiceAttrName = "pfcn.choice";
+/// On a group and on the kernels that it becomes: its number.
+inline constexpr llvm::StringLiteral groupNumberAttrName = "pfcn.group_number";
 
 /// On a call for all instances of a group: the name of the group.
 inline constexpr llvm::StringLiteral groupAttrName = "pfcn.group";

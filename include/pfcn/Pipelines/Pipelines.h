@@ -29,10 +29,14 @@ struct CpuPipelineOptions : PassPipelineOptions<CpuPipelineOptions> {
 };
 
 struct NvvmPipelineOptions : PassPipelineOptions<NvvmPipelineOptions> {
-  Option<std::string> chip{*this, "chip", llvm::cl::desc("the chip whose tensor cores may be used"),
+  Option<std::string> chip{*this, "chip", llvm::cl::desc("the chip to plan for, whose tensor cores may be used"),
                            llvm::cl::init("")};
   Option<bool> allowTf32{*this, "allow-tf32", llvm::cl::desc("f32 may be rounded to tf32 where it is multiplied"),
                          llvm::cl::init(false)};
+  Option<std::string> strategy{*this, "strategy",
+                               llvm::cl::desc("what a group becomes: auto, fused, layers or library"),
+                               llvm::cl::init("auto")};
+  Option<bool> library{*this, "library", llvm::cl::desc("cuBLAS can be called, through torch"), llvm::cl::init(true)};
 };
 
 /// From an imported model to groups of instances; `report`, if given, is filled.

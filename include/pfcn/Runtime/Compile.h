@@ -48,6 +48,8 @@ struct GroupInfo {
   std::string tensorCores;
   /// Why the instances are one group, and why there is no kernel for it.
   std::string reason, declined;
+  /// On a GPU: what else the group could have become, with estimates.
+  std::string choice;
   /// Module path and source line of the first instance.
   std::string where;
   /// Of all instances: floating-point operations, and bytes that are moved op by op and as one.
