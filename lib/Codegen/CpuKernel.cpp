@@ -141,24 +141,26 @@ ArrayAttr CpuKernel::getEqualSizes() {
   return builder.getArrayAttr(groups);
 }
 
+memref::GlobalOp mlir::pfcn::createConstantGlobal(Operation *module, Location loc, const Twine &name,
+                                                  DenseElementsAttr elements) {
+  Type element = getStorageType(elements.getElementType());
+  if (element != elements.getElementType())
+    elements = elements.mapValues(element, [](const APInt &value) { return value.zext(8); });
+  elements = elements.reshape(RankedTensorType::get({elements.getNumElements()}, element));
+  OpBuilder atEnd = OpBuilder::atBlockEnd(&module->getRegion(0).front());
+  auto global = memref::GlobalOp::create(atEnd, loc, name.str(), atEnd.getStringAttr("private"),
+                                         MemRefType::get({elements.getNumElements()}, element), elements,
+                                         /*constant=*/true, /*alignment=*/atEnd.getI64IntegerAttr(64));
+  SymbolTable(module).insert(global); // renames it where the name is taken
+  return global;
+}
+
 Value CpuKernel::placeConstant(DenseElementsAttr elements) {
   memref::GlobalOp &global = constants[elements];
-  Location loc = builder.getLoc();
-  if (!global) {
-    Type element = getStorageType(elements.getElementType());
-    DenseElementsAttr bytes = elements;
-    if (element != elements.getElementType())
-      bytes = bytes.mapValues(element, [](const APInt &value) { return value.zext(8); });
-    bytes = bytes.reshape(RankedTensorType::get({bytes.getNumElements()}, element));
-    auto type = MemRefType::get({bytes.getNumElements()}, element);
-    auto module = function->getParentOfType<ModuleOp>();
-    OpBuilder atEnd = OpBuilder::atBlockEnd(module.getBody());
-    global = memref::GlobalOp::create(atEnd, loc, (kernel.getName() + "_constant").str(),
-                                      builder.getStringAttr("private"), type, bytes, /*constant=*/true,
-                                      /*alignment=*/builder.getI64IntegerAttr(64));
-    SymbolTable(module).insert(global); // renames it where the name is taken
-  }
-  return memref::GetGlobalOp::create(builder, loc, global.getType(), global.getSymName());
+  if (!global)
+    global = createConstantGlobal(function->getParentOfType<ModuleOp>(), builder.getLoc(),
+                                  kernel.getName() + "_constant", elements);
+  return memref::GetGlobalOp::create(builder, builder.getLoc(), global.getType(), global.getSymName());
 }
 
 void CpuKernel::erase() {

@@ -16,14 +16,33 @@
 using namespace mlir;
 using namespace mlir::pfcn;
 
+/// Walks a static shape, whose largest dimension those who share a lane share.
+void KernelEmitter::walkPoints(ArrayRef<int64_t> shape, function_ref<void(ArrayRef<OpFoldResult>)> body) {
+  if (getSharers() == 1)
+    return builder.loops(shape, body);
+  size_t shared = llvm::max_element(shape) - shape.begin();
+  if (shape.empty() || shape[shared] == 1)
+    return runOnce([&] { builder.loops(shape, body); });
+  SmallVector<int64_t> others(shape);
+  others.erase(others.begin() + shared);
+  builder.loops(others, [&](ArrayRef<OpFoldResult> outer) {
+    walkShared(shape[shared], 1, [&](OpFoldResult index) {
+      SmallVector<OpFoldResult> indices(outer);
+      indices.insert(indices.begin() + shared, index);
+      body(indices);
+    });
+  });
+}
+
 void KernelEmitter::emitCopy(const Buffer &from, Value value, const Buffer &to) {
   if (!failure.empty())
     return; // there may be no memory
   Type element = cast<RankedTensorType>(value.getType()).getElementType();
-  builder.loops(getInnerShape(value), [&](ArrayRef<OpFoldResult> inner) {
+  walkPoints(getInnerShape(value), [&](ArrayRef<OpFoldResult> inner) {
     SmallVector<OpFoldResult> indices = getIndices(value, inner);
     builder.store(builder.load(from, indices, element), to, indices);
   });
+  finishShared();
 }
 
 void KernelEmitter::emitFill(Value value, Value element, const Buffer &buffer) {
@@ -133,6 +152,7 @@ Value KernelEmitter::emitPayload(linalg::GenericOp op, ArrayRef<OpFoldResult> in
 
 /// Whether a value can be read from here on. Views cost nothing, so they are made at once.
 bool KernelEmitter::makeAvailable(Value value) {
+  bringIn(value);
   if (buffers.count(value) || scalars.contains(value))
     return true;
   Operation *op = value.getDefiningOp();
@@ -213,21 +233,37 @@ void KernelEmitter::emitGeneric(linalg::GenericOp root) {
   if (root.getNumReductionLoops() != 0 && !parallel.empty())
     blocked = parallel.pop_back_val();
   auto shape = llvm::map_to_vector(parallel, [&](unsigned loop) { return sizes[loop]; });
-  builder.loops(shape, [&](ArrayRef<OpFoldResult> inner) {
+  auto setPoint = [&](ArrayRef<OpFoldResult> inner) {
     for (auto [loop, index] : llvm::zip(parallel, inner))
       indices[loop] = index;
-    if (blocked == -1u)
-      return emitBlock(root, epilogue, indices, blocked, 1);
-    int64_t size = sizes[blocked], block = chooseBlock(size, options.accumulators);
-    builder.loop(builder.constant(size / block * block), block, [&](OpFoldResult first) {
+  };
+  if (blocked == -1u) {
+    walkPoints(shape, [&](ArrayRef<OpFoldResult> inner) {
+      setPoint(inner);
+      emitBlock(root, epilogue, indices, blocked, 1);
+    });
+    return finishShared();
+  }
+  // Those who share a lane have a block each, at least.
+  int64_t size = sizes[blocked], each = llvm::divideCeil(size, getSharers());
+  int64_t block = chooseBlock(size, std::min(options.accumulators, each));
+  builder.loops(shape, [&](ArrayRef<OpFoldResult> inner) {
+    setPoint(inner);
+    auto emitWhole = [&](OpFoldResult first) {
       indices[blocked] = first;
       emitBlock(root, epilogue, indices, blocked, block);
-    });
-    if (int64_t rest = size % block) {
-      indices[blocked] = builder.constant(size - rest);
-      emitBlock(root, epilogue, indices, blocked, rest);
-    }
+    };
+    if (size == block)
+      runOnce([&] { emitWhole(builder.constant(0)); });
+    else
+      walkShared(size / block * block, block, emitWhole);
+    if (int64_t rest = size % block)
+      runOnce([&] {
+        indices[blocked] = builder.constant(size - rest);
+        emitBlock(root, epilogue, indices, blocked, rest);
+      });
   });
+  finishShared();
 }
 
 /// How many iterations of a loop over `size` add up to one partial sum, where each adds `inner` terms.

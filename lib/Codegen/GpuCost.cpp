@@ -98,7 +98,8 @@ static bool useTensorCores(ArrayRef<MatrixProduct> products, const GpuChip &chip
       return false;
     double width = product.element.isF32() ? 2 : 1;
     double registers = 2 * width * (std::ceil(product.depth / 8) + std::ceil(product.columns / 8));
-    instructions += std::ceil(product.columns / 8) * std::ceil(product.depth / chip.tensorCores.getDepth(product.element));
+    instructions +=
+        std::ceil(product.columns / 8) * std::ceil(product.depth / chip.tensorCores.getDepth(product.element));
     if (registers > MmaSchedule::mostRegisters)
       return false;
   }
@@ -154,7 +155,7 @@ static double timeOfKernel(ArrayRef<Operation *> ops, const GpuChip &chip) {
         bytes += countBytes(result);
     if (isProduct(op))
       products.emplace_back(op);
-    else if (!isFree(op))
+    else if (!isFree(op) && op->getNumResults() != 0)
       compute += countElements(op->getResult(0)) * (isa<AddOp, SubOp, MulOp, ReluOp>(op) ? 1 : transcendental) /
                  getRate(chip, chip.fma);
   }

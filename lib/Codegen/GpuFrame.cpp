@@ -61,6 +61,12 @@ void GpuFrame::createFunction() {
     results.push_back(viewTensor(tensors, tensor++, value, next));
 }
 
+Value GpuFrame::placeConstant(DenseElementsAttr elements) {
+  auto module = function->getParentOfType<gpu::GPUModuleOp>();
+  auto global = createConstantGlobal(module, builder.getLoc(), kernel.getName() + "_constant", elements);
+  return memref::GetGlobalOp::create(builder, builder.getLoc(), global.getType(), global.getSymName());
+}
+
 ArrayAttr GpuFrame::getEqualSizes() {
   SmallVector<Attribute> groups;
   for (int cls : schedule.outerClasses)
@@ -103,8 +109,22 @@ Buffer GpuFrame::viewTensor(ArrayRef<MemRefType> tensors, unsigned tensor, Value
 //===----------------------------------------------------------------------------===//
 
 void GpuFrame::emitTiles() {
-  tileIndex = gpu::BlockIdOp::create(builder, builder.getLoc(), gpu::Dimension::x).getResult();
+  Location loc = builder.getLoc();
+  tileIndex = gpu::BlockIdOp::create(builder, loc, gpu::Dimension::x).getResult();
   setArguments(inputs, results);
+  OpFoldResult size = schedule.outerClasses.empty() ? OpFoldResult() : outerSizes.lookup(schedule.outerClasses.front());
+  if (!size || getConstantIntValue(size))
+    return emitTile();
+  // The grid is made for many points; blocks without any must not bring a tile in.
+  Value chunk = builder.toValue(builder.constant(schedule.getChunk(threads.getWalkers())));
+  Value all = gpu::GridDimOp::create(builder, loc, gpu::Dimension::y);
+  blocks = arith::CeilDivSIOp::create(builder, loc, builder.toValue(size), chunk);
+  blocks = arith::MinSIOp::create(builder, loc, blocks, all);
+  Value block = gpu::BlockIdOp::create(builder, loc, gpu::Dimension::y);
+  Value works = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::slt, block, blocks);
+  auto guarded = scf::IfOp::create(builder, loc, works, /*withElseRegion=*/false);
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPointToStart(guarded.thenBlock());
   emitTile();
 }
 
@@ -126,9 +146,10 @@ void GpuFrame::walkOuter(size_t depth, OpFoldResult size, int64_t step, function
     return builder.loop(size, step, body);
   Location loc = builder.getLoc();
   Value block = gpu::BlockIdOp::create(builder, loc, gpu::Dimension::y);
-  Value blocks = gpu::GridDimOp::create(builder, loc, gpu::Dimension::y);
-  OpFoldResult first = builder.add(builder.mul(block, builder.constant(warps)), threads.getWarp());
-  OpFoldResult stride = builder.mul(blocks, builder.constant(warps * step));
+  Value all = blocks ? blocks : gpu::GridDimOp::create(builder, loc, gpu::Dimension::y).getResult();
+  int64_t walkers = threads.getWalkers();
+  OpFoldResult first = builder.add(builder.mul(block, builder.constant(walkers)), threads.getWalker());
+  OpFoldResult stride = builder.mul(all, builder.constant(walkers * step));
   auto loop = scf::ForOp::create(builder, loc, builder.toValue(builder.mul(first, builder.constant(step))),
                                  builder.toValue(size), builder.toValue(stride));
   OpBuilder::InsertionGuard guard(builder);

@@ -21,6 +21,7 @@ void KernelEmitter::setArguments(ArrayRef<Buffer> inputs, ArrayRef<Buffer> resul
   buffers.clear();
   directOutputs.clear();
   emitted.clear();
+  pending.clear();
   levels.clear();
   scalars.clear();
   scratchBytes = 0;
@@ -81,6 +82,7 @@ void KernelEmitter::emitRows(Value value, const Buffer &rows, const Buffer &scra
 /// Stores a result of the body, unless the op that computed it has already done so.
 void KernelEmitter::emitYield(unsigned result) {
   Value value = kernel.getYielded()[result];
+  bringIn(value);
   Buffer &output = outputs[result];
   if (directOutputs.count(value))
     return;
@@ -199,7 +201,8 @@ void KernelEmitter::computeLifetimes() {
         if (isa<RankedTensorType>(operand.getType())) {
           // What the inner level reads in each of its rounds lives on.
           Value viewed = getViewed(operand);
-          bool staysInLevel = getLevel(&op) == getLevel(viewed);
+          bool staysInLevel =
+              getLevel(&op) == getLevel(viewed) || (schedule.bringsInLate && isa<BlockArgument>(viewed));
           unsigned &last = lastReads[viewed];
           last = std::max(last, staysInLevel ? position : std::numeric_limits<unsigned>::max());
         }
@@ -214,24 +217,27 @@ void KernelEmitter::releaseScratch(Operation *op) {
   unsigned position = positions.lookup(op);
   llvm::erase_if(inUse, [&](const std::pair<Value, Value> &use) {
     auto [value, memory] = use;
-    if (lastReads.lookup(value) >= position || getLevel(value) != getLevel(op))
+    bool isLate = schedule.bringsInLate && isa<BlockArgument>(value);
+    if (lastReads.lookup(value) >= position || (getLevel(value) != getLevel(op) && !isLate))
       return false;
     released.push_back(memory);
     return true;
   });
 }
 
-/// Scratch of a value that is dead by now, if there is any of that kind.
+/// The smallest scratch of values that are dead by now, if there is any of that kind.
 Value KernelEmitter::reuseScratch(Type element, int64_t size) {
-  for (Value &memory : released) {
-    auto type = cast<MemRefType>(memory.getType());
-    if (type.getElementType() != element || type.getDimSize(0) < size)
-      continue;
-    Value reused = memory;
-    released.erase(&memory);
-    return reused;
-  }
-  return {};
+  auto sizeOf = [](Value memory) { return cast<MemRefType>(memory.getType()).getDimSize(0); };
+  Value *best = nullptr;
+  for (Value &memory : released)
+    if (cast<MemRefType>(memory.getType()).getElementType() == element && sizeOf(memory) >= size &&
+        (!best || sizeOf(memory) < sizeOf(*best)))
+      best = &memory;
+  if (!best)
+    return {};
+  Value reused = *best;
+  released.erase(best);
+  return reused;
 }
 
 void KernelEmitter::placeScratch(Buffer &buffer, Type element, int64_t size) {
@@ -258,14 +264,14 @@ Buffer KernelEmitter::allocate(Value value, bool isTile) {
   Type element = cast<RankedTensorType>(value.getType()).getElementType();
   if (element.isInteger(1)) // a boolean is kept in a byte
     element = builder.getI8Type();
-  if (isTile) {
+  if (isTile && !schedule.bringsInLate) {
     placeTile(buffer, element, size, getLevel(value));
   } else {
     // Tiles are written by other threads than those that last used released scratch; only intermediates reuse it.
     buffer.memory = reuseScratch(element, size);
     if (!buffer.memory)
       placeScratch(buffer, element, size);
-    if (value.getDefiningOp())
+    if (value.getDefiningOp() || schedule.bringsInLate)
       inUse.emplace_back(getViewed(value), buffer.memory);
   }
   return buffer;
@@ -278,14 +284,29 @@ Buffer KernelEmitter::allocate(Value value, bool isTile) {
 void KernelEmitter::emitLevel(int level) {
   beginArguments(level);
   for (BlockArgument argument : body.getArguments())
-    if (!argument.use_empty() && getLevel(argument) == level)
-      emitArgument(argument);
+    if (!argument.use_empty() && getLevel(argument) == level) {
+      if (schedule.bringsInLate)
+        pending.insert(argument);
+      else
+        emitArgument(argument);
+    }
   finishArguments(level);
   for (Operation &op : body.without_terminator())
     if (failure.empty() && getLevel(&op) == level && !emitted.contains(&op)) {
       releaseScratch(&op);
+      op.walk([&](Operation *reader) { // the op itself, and those of a loop
+        for (Value operand : reader->getOperands())
+          bringIn(operand);
+      });
       emitOp(&op);
     }
+}
+
+void KernelEmitter::bringIn(Value value) {
+  if (!pending.erase(value))
+    return;
+  emitArgument(cast<BlockArgument>(value));
+  finishShared();
 }
 
 /// Yields of what is computed in the loops, or behind them.

@@ -29,7 +29,7 @@ namespace mlir::pfcn {
 using namespace mlir;
 using namespace mlir::pfcn;
 
-/// Blocks in y: enough for every warp to have a point of the first outer dimension, and a bounded number
+/// Blocks in y: enough for every walker to have a point of the first outer dimension, and a bounded number
 /// where its size is not known; blocks walk on from there.
 static int64_t getGridY(const Schedule &schedule, const ParallelDims &dims, int64_t warps) {
   constexpr int64_t most = 64;
@@ -38,8 +38,14 @@ static int64_t getGridY(const Schedule &schedule, const ParallelDims &dims, int6
   int64_t size = dims.getSize(schedule.outerClasses.front());
   if (ShapedType::isDynamic(size))
     return most;
-  int64_t step = schedule.outerClasses.front() == schedule.laneClass ? schedule.lanes : 1;
-  return std::clamp<int64_t>(llvm::divideCeil(size, step * warps), 1, most);
+  return std::clamp<int64_t>(llvm::divideCeil(size, schedule.getChunk(schedule.sharesLanes ? 1 : warps)), 1, most);
+}
+
+/// Warps of a block: as many as have something to do.
+static int64_t getMostWarps(const Schedule &schedule) {
+  if (schedule.sharesLanes)
+    return schedule.lanes == ThreadBuilder::warpSize ? 8 : 4;
+  return schedule.outerClasses.empty() ? 1 : 4;
 }
 
 /// Whether a function calls one that only libdevice has.
@@ -66,11 +72,19 @@ struct LowerKernelsToGpu : mlir::pfcn::impl::LowerKernelsToGpuBase<LowerKernelsT
   void runOnOperation() override {
     if (!getOperation().walk([](KernelOp) { return WalkResult::interrupt(); }).wasInterrupted())
       return;
-    OpBuilder builder = OpBuilder::atBlockEnd(getOperation().getBody());
-    auto module = gpu::GPUModuleOp::create(builder, getOperation().getLoc(), "kernels");
-    getOperation()->setAttr(gpu::GPUDialect::getContainerModuleAttrName(), builder.getUnitAttr());
+    gpu::GPUModuleOp module = getOrCreateModule();
     lowerEachKernel(getOperation(), "LowerKernelsToGpu",
                     [&](KernelOp, KernelOp draft, std::string &reason) { return lower(draft, module, reason); });
+  }
+
+  /// The module of all kernels, which an earlier run may have made.
+  gpu::GPUModuleOp getOrCreateModule() {
+    auto found = getOperation().getOps<gpu::GPUModuleOp>();
+    if (!found.empty())
+      return *found.begin();
+    OpBuilder builder = OpBuilder::atBlockEnd(getOperation().getBody());
+    getOperation()->setAttr(gpu::GPUDialect::getContainerModuleAttrName(), builder.getUnitAttr());
+    return gpu::GPUModuleOp::create(builder, getOperation().getLoc(), "kernels");
   }
 
   LogicalResult lower(KernelOp kernel, gpu::GPUModuleOp module, std::string &reason) {
@@ -80,7 +94,7 @@ struct LowerKernelsToGpu : mlir::pfcn::impl::LowerKernelsToGpuBase<LowerKernelsT
     if (succeeded(lowerToTensorCores(kernel, module, *dims)))
       return success();
     for (const Schedule &schedule : Schedule::chooseForGpu(kernel, *dims, reason))
-      for (int64_t warps = schedule.outerClasses.empty() ? 1 : 4; warps >= 1; warps /= 2) {
+      for (int64_t warps = getMostWarps(schedule); warps >= 1; warps /= 2) {
         GpuKernel emitter(kernel, *dims, schedule, getEmitOptions(), warps, OpBuilder::atBlockEnd(module.getBody()));
         if (succeeded(emit(kernel, module, *dims, schedule, warps, emitter, reason)))
           return success();

@@ -192,6 +192,7 @@ FailureOr<MmaSchedule> MmaSchedule::choose(KernelOp kernel, const ParallelDims &
     MmaSchedule choice{*base, 1, {}, 0, 0, 0};
     choice.schedule.laneClass = cls;
     choice.schedule.lanes = FragmentBuilder::rowsOfProduct;
+    choice.schedule.pointsPerBlock = 1; // nothing is brought in
     Body body(*kernel.getBodyBlock(), dims, choice.schedule);
     if (failed(body.visit(cores, reason)))
       continue;

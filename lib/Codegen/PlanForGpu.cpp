@@ -45,8 +45,8 @@ struct PlanForGpu : mlir::pfcn::impl::PlanForGpuBase<PlanForGpu> {
     }
     SmallVector<KernelOp> kernels;
     getOperation().walk([&](KernelOp kernel) {
-      // The second time, only those are looked at that do not fit one kernel.
-      if (kernel->hasAttr(declinedAttrName) == afterDecline)
+      // The second time, only those are looked at that do not fit one kernel. A gradient is that of a whole group.
+      if (kernel->hasAttr(declinedAttrName) == afterDecline && !kernel->hasAttr(gradientAttrName))
         kernels.push_back(kernel);
     });
     for (KernelOp kernel : kernels)

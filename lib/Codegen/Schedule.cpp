@@ -59,13 +59,15 @@ static bool isFeature(KernelOp kernel, const ParallelDims &dims, int cls) {
 
 /// The dimensions of the first result in their order. The innermost is left to the ops, for that is where a
 /// contraction blocks its accumulators; where it is the batch, there is no contraction's dimension left.
-static SmallVector<int> collectOuterClasses(KernelOp kernel, const ParallelDims &dims, int instanceClass) {
+static SmallVector<int> collectOuterClasses(KernelOp kernel, const ParallelDims &dims, int instanceClass,
+                                            bool everyClass) {
   SmallVector<int> classes;
   Value first = kernel.getYielded().front();
   int64_t rank = cast<RankedTensorType>(first.getType()).getRank();
   for (int64_t dim = 1; dim < rank; ++dim) {
     int cls = dims.getClass(first, dim);
-    bool wanted = dim < rank - 1 || ShapedType::isDynamic(dims.getSize(cls)) || !isFeature(kernel, dims, cls);
+    bool wanted =
+        everyClass || dim < rank - 1 || ShapedType::isDynamic(dims.getSize(cls)) || !isFeature(kernel, dims, cls);
     if (wanted && dims.getSize(cls) != 1 && cls != instanceClass && !llvm::is_contained(classes, cls) &&
         isWalkable(kernel, dims, cls))
       classes.push_back(cls);
@@ -332,7 +334,7 @@ static int64_t computeBytes(KernelOp kernel) {
   return bytes;
 }
 
-FailureOr<Schedule> Schedule::getBase(KernelOp kernel, const ParallelDims &dims, std::string &reason) {
+FailureOr<Schedule> Schedule::getBase(KernelOp kernel, const ParallelDims &dims, std::string &reason, bool everyClass) {
   if (kernel.getYielded().empty()) {
     reason = "the kernel has no result";
     return failure();
@@ -343,7 +345,7 @@ FailureOr<Schedule> Schedule::getBase(KernelOp kernel, const ParallelDims &dims,
     reason = "an op of the body mixes instances";
     return failure();
   }
-  base.outerClasses = collectOuterClasses(kernel, dims, base.instanceClass);
+  base.outerClasses = collectOuterClasses(kernel, dims, base.instanceClass, everyClass);
   return base;
 }
 
@@ -394,28 +396,53 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
   return *best;
 }
 
+/// Whether no element of a result is made of several of another value.
+static bool isElementwise(KernelOp kernel) {
+  return llvm::none_of(*kernel.getBodyBlock(), [](Operation &op) {
+    auto generic = dyn_cast<linalg::GenericOp>(op);
+    return isa<scf::ForOp>(op) || (generic && generic.getNumReductionLoops() != 0);
+  });
+}
+
 std::vector<Schedule> Schedule::chooseForGpu(KernelOp kernel, const ParallelDims &dims, std::string &reason) {
-  FailureOr<Schedule> base = getBase(kernel, dims, reason);
-  if (failed(base))
-    return {};
-  constexpr int64_t warp = 32, multiprocessors = 132;
+  constexpr int64_t warp = 32, enoughBlocks = 2 * 132;
   std::vector<Schedule> schedules;
-  auto tryLanes = [&](int cls, int64_t lanes) {
-    schedules.push_back(*base);
+  auto addLanes = [&](const Schedule &base, int cls, int64_t lanes, bool sharesLanes) {
+    schedules.push_back(base);
     schedules.back().laneClass = cls;
     schedules.back().lanes = lanes;
+    schedules.back().sharesLanes = sharesLanes;
+    if (sharesLanes) {
+      schedules.push_back(schedules.back());
+      schedules.back().bringsInLate = true;
+    }
   };
-  int64_t count = kernel.getCount();
+  // Neighbours in memory to neighbours among threads, where nothing else matters.
+  std::string ignored;
+  if (FailureOr<Schedule> base = getBase(kernel, dims, ignored, /*everyClass=*/true);
+      isElementwise(kernel) && succeeded(base) && !base->outerClasses.empty()) {
+    base->pointsPerBlock = 1;
+    addLanes(*base, base->outerClasses.back(), warp, /*sharesLanes=*/false);
+  }
+  FailureOr<Schedule> base = getBase(kernel, dims, reason);
+  if (failed(base))
+    return schedules;
+  int64_t count = kernel.getCount(), points = 1;
+  for (int cls : base->outerClasses)
+    points = ShapedType::isDynamic(dims.getSize(cls)) ? std::max<int64_t>(points, assumedDynamicSize)
+                                                      : points * dims.getSize(cls);
   // A batch that fills warps is best there: weights are then the same for all threads.
   for (int cls : base->outerClasses)
-    if (!ShapedType::isDynamic(dims.getSize(cls)) && dims.getSize(cls) >= warp)
-      tryLanes(cls, warp);
-  // Instances otherwise: as many blocks as there are multiprocessors, before blocks are filled.
+    if (!ShapedType::isDynamic(dims.getSize(cls)) && dims.getSize(cls) >= warp) {
+      addLanes(*base, cls, warp, /*sharesLanes=*/count * points / warp < enoughBlocks);
+      addLanes(*base, cls, warp, /*sharesLanes=*/false);
+    }
+  // Instances otherwise: enough blocks for all multiprocessors, before blocks are filled.
   int64_t most = std::min<int64_t>(warp, llvm::bit_ceil<uint64_t>(count));
-  int64_t lanes = std::clamp<int64_t>(llvm::bit_ceil<uint64_t>(llvm::divideCeil(count, multiprocessors)), 1, most);
+  int64_t lanes = std::clamp<int64_t>(llvm::bit_ceil<uint64_t>(llvm::divideCeil(count, enoughBlocks)), 1, most);
   for (lanes = std::max<int64_t>(lanes, std::min<int64_t>(most, 4)); lanes >= 1; lanes /= 2)
-    tryLanes(base->instanceClass, lanes);
+    addLanes(*base, base->instanceClass, lanes, /*sharesLanes=*/points < 4);
   for (int cls : base->outerClasses)
-    tryLanes(cls, warp);
+    addLanes(*base, cls, warp, /*sharesLanes=*/false);
   return schedules;
 }

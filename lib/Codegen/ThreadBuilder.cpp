@@ -16,26 +16,35 @@ void ThreadBuilder::enter(gpu::GPUFuncOp entered) {
   function = entered;
   thread = gpu::ThreadIdOp::create(*this, loc, gpu::Dimension::x);
   warp = gpu::ThreadIdOp::create(*this, loc, gpu::Dimension::y);
-  column = toValue(add(mul(warp, constant(warpSize)), thread));
+  inBlock = toValue(add(mul(warp, constant(warpSize)), thread));
+  if (sharesLanes) {
+    ownLane = arith::RemUIOp::create(*this, loc, inBlock, toValue(constant(lanes)));
+    group = arith::DivUIOp::create(*this, loc, inBlock, toValue(constant(lanes)));
+    column = ownLane;
+  } else {
+    ownLane = thread;
+    column = inBlock;
+  }
   setCooperation(/*wholeBlock=*/true);
 }
 
 void ThreadBuilder::setActive(OpFoldResult count) {
   active = count;
-  if (getConstantIntValue(active) == warpSize)
-    lane = thread;
+  if (getConstantIntValue(active) == (sharesLanes ? lanes : warpSize))
+    lane = ownLane;
   else
-    lane = arith::MinSIOp::create(*this, loc, thread, toValue(add(active, constant(-1))));
+    lane = arith::MinSIOp::create(*this, loc, ownLane, toValue(add(active, constant(-1))));
 }
 
 void ThreadBuilder::setCooperation(bool wholeBlock) {
-  worker = wholeBlock ? column : thread;
+  wholeBlock |= sharesLanes;
+  worker = wholeBlock ? inBlock : thread;
   workers = wholeBlock ? warps * warpSize : warpSize;
 }
 
 /// A row of a tile is one element longer than its lanes, so that neighbours in a column lie in different
 /// banks of shared memory.
-int64_t ThreadBuilder::getLanePitch(bool isTile) { return isTile ? lanes + 1 : warps * warpSize; }
+int64_t ThreadBuilder::getLanePitch(bool isTile) { return isTile || sharesLanes ? lanes + 1 : warps * warpSize; }
 
 Value ThreadBuilder::allocate(Type element, int64_t size) {
   auto space = gpu::AddressSpaceAttr::get(getContext(), gpu::AddressSpace::Workgroup);
@@ -53,11 +62,11 @@ void ThreadBuilder::storeLanes(Value value, const Buffer &buffer, OpFoldResult a
     memref::StoreOp::create(*this, loc, value, buffer.memory, toValue(add(address, column)));
     return;
   }
-  Value holds = arith::CmpIOp::create(*this, loc, arith::CmpIPredicate::slt, thread, toValue(active));
+  Value holds = arith::CmpIOp::create(*this, loc, arith::CmpIPredicate::slt, ownLane, toValue(active));
   auto guarded = scf::IfOp::create(*this, loc, holds, /*withElseRegion=*/false);
   OpBuilder::InsertionGuard guard(*this);
   setInsertionPointToStart(guarded.thenBlock());
-  memref::StoreOp::create(*this, loc, value, buffer.memory, toValue(add(address, thread)));
+  memref::StoreOp::create(*this, loc, value, buffer.memory, toValue(add(address, ownLane)));
 }
 
 //===----------------------------------------------------------------------------===//
@@ -71,12 +80,31 @@ void ThreadBuilder::syncWarp() {
   NVVM::SyncWarpOp::create(*this, loc, everyone);
 }
 
+void ThreadBuilder::syncGroups() {
+  if (sharesLanes)
+    syncBlock();
+  else
+    syncWarp();
+}
+
 void ThreadBuilder::share(OpFoldResult total, int64_t width, function_ref<void(Value)> body) {
   Value first = toValue(mul(worker, constant(width)));
   auto loop = scf::ForOp::create(*this, loc, first, toValue(total), toValue(constant(workers * width)));
   OpBuilder::InsertionGuard guard(*this);
   setInsertionPointToStart(loop.getBody());
   body(loop.getInductionVar());
+}
+
+/// Moves element `by` to the front, and so on around, by selections.
+void ThreadBuilder::rotate(MutableArrayRef<Value> elements, Value by) {
+  int64_t size = elements.size();
+  for (int64_t step = 1; step < size; step *= 2) {
+    Value bit = arith::AndIOp::create(*this, loc, by, toValue(constant(step)));
+    Value isSet = arith::CmpIOp::create(*this, loc, arith::CmpIPredicate::ne, bit, toValue(constant(0)));
+    SmallVector<Value> before(elements);
+    for (int64_t i = 0; i < size; ++i)
+      elements[i] = arith::SelectOp::create(*this, loc, isSet, before[(i + step) % size], before[i]);
+  }
 }
 
 void ThreadBuilder::shareLoads(const Buffer &source, OpFoldResult address, OpFoldResult total,
@@ -101,8 +129,17 @@ void ThreadBuilder::shareLoads(const Buffer &source, OpFoldResult address, OpFol
   share(wide, width, [&](Value index) {
     Value values = vector::LoadOp::create(*this, loc, VectorType::get(width, element), source.memory,
                                           toValue(add(address, index)), /*nontemporal=*/false, llvm::MaybeAlign(16));
+    SmallVector<Value> elements;
     for (int64_t i = 0; i < width; ++i)
-      store(vector::ExtractOp::create(*this, loc, values, ArrayRef<int64_t>{i}), toValue(add(index, constant(i))));
+      elements.push_back(vector::ExtractOp::create(*this, loc, values, ArrayRef<int64_t>{i}));
+    // Threads whose elements would go to the same banks of shared memory store them in another order.
+    Value turn = arith::DivUIOp::create(*this, loc, thread, toValue(constant(warpSize / width)));
+    rotate(elements, turn);
+    for (int64_t i = 0; i < width; ++i) {
+      Value which = toValue(add(turn, constant(i)));
+      which = arith::AndIOp::create(*this, loc, which, toValue(constant(width - 1)));
+      store(elements[i], toValue(add(index, which)));
+    }
   });
   std::optional<int64_t> known = getConstantIntValue(total);
   if (!known || *known % width != 0)
@@ -134,8 +171,8 @@ void ThreadBuilder::pack(const Buffer &rows, OpFoldResult address, OpFoldResult 
 
 void ThreadBuilder::unpack(const Buffer &scratch, OpFoldResult scratchAddress, const Buffer &rows, OpFoldResult address,
                            OpFoldResult laneStride, int64_t count) {
-  syncWarp();
-  Value firstColumn = toValue(mul(warp, constant(warpSize)));
+  syncGroups();
+  OpFoldResult firstColumn = sharesLanes ? constant(0) : mul(warp, constant(warpSize));
   share(mul(active, constant(count)), 1, [&](Value position) {
     Value size = toValue(constant(count));
     Value row = arith::DivUIOp::create(*this, loc, position, size);

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import launches
 import pytest
+import toolchain
 import torch
+from bounds import DTYPES, reports, save, shapes
 from cuda_models import MODELS, make
 from torch import nn
 
 from pfcn.bench.seed import ParallelFCN
 
-NAMES = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
+REGISTERS = 128  # of blocks of up to 256 threads: two on a multiprocessor of any chip
 
 
 @pytest.fixture(autouse=True)
@@ -24,21 +26,11 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-def save(folder: Path, model: nn.Module, x: torch.Tensor) -> Path:
-    path = folder / "model.pt"
-    torch.jit.trace(model, x).save(path)
-    return path
-
-
-def shapes(x: torch.Tensor, dynamic: bool = False) -> str:
-    sizes = ["?" if dynamic else str(x.shape[0]), *map(str, x.shape[1:])]
-    return f"--input-shapes={'x'.join(sizes)}x{NAMES[x.dtype]}"
-
-
-def run_file(path: Path, made: launches.Generated, x: torch.Tensor) -> torch.Tensor:
+def run_file(path: Path, made: launches.Generated, x: torch.Tensor):
+    """The result, and what each launch did."""
     tensors = launches.Tensors([x], torch.jit.load(path).state_dict())
-    launches.run(made, tensors)
-    return tensors.read_result()
+    stats = launches.run(made, tensors)
+    return tensors.read_result(), stats
 
 
 def check(result: torch.Tensor, model: nn.Module, x: torch.Tensor) -> None:
@@ -53,15 +45,36 @@ def check(result: torch.Tensor, model: nn.Module, x: torch.Tensor) -> None:
     assert error <= 1.5 * eager_error + torch.finfo(result.dtype).eps * exact.abs().max()
 
 
+def check_machine_code(made: launches.Generated, chip: str) -> None:
+    done = toolchain.assemble(made.ptx, chip)
+    assert not done.errors
+    for kernel in done.kernels.values():
+        assert kernel.spill_loads == kernel.spill_stores == kernel.stack == 0, kernel
+        assert kernel.registers <= REGISTERS, kernel
+    if chip != "sm_90":
+        return
+    for launch in made.launches:
+        code = toolchain.sass(done.cubin)[launch["kernel"]]
+        assert any("LDG.E.128" in i for i in code)
+        assert not any(i.split()[0].startswith(("LDL", "STL")) for i in code)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("dtype", NAMES, ids=NAMES.values())
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", MODELS)
 def test_a_saved_model_runs_from_ptx_and_json(tmp_path, kind, dtype):
-    model, x = make(kind, dtype)
+    """And what is claimed of its kernels: every chip takes them, without spills; wide loads; few
+    sectors beyond the bytes that must move."""
+    model, x = make(kind, DTYPES[dtype])
     path = save(tmp_path, model, x)
     made = launches.Generated.of(path, "sm_90", shapes(x))
     assert len(made.launches) == MODELS[kind][1]
-    check(run_file(path, made, x), model, x)
+    result, stats = run_file(path, made, x)
+    check(result, model, x)
+    for report in reports(made, stats, "sm_90"):
+        assert report.memory_overhead <= 1.3 and report.blocks >= 2, str(report)
+    for chip in toolchain.CHIPS:
+        check_machine_code(launches.Generated.of(path, chip, shapes(x)), chip)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -77,7 +90,7 @@ def test_any_batch_size_with_one_image(tmp_path, make_model, width):
     made = launches.Generated.of(path, "sm_80", shapes(torch.empty(1, width), dynamic=True))
     for batch in (2,) if width == 20000 else (1, 15, 17, 300):
         x = torch.randn(batch, width)
-        check(run_file(path, made, x), model, x)
+        check(run_file(path, made, x)[0], model, x)
 
 
 MODULE = """

@@ -19,6 +19,9 @@ namespace mlir::pfcn {
 /// The memref of a tensor of the caller under an access.
 MemRefType getMemRefType(Value whole, AccessAttr access, int64_t count);
 
+/// A private global of rank 1 with the elements of a constant, at the end of a module; its name is made unique.
+memref::GlobalOp createConstantGlobal(Operation *module, Location loc, const Twine &name, DenseElementsAttr elements);
+
 class CpuKernel final : public KernelEmitter {
 public:
   CpuKernel(KernelOp kernel, const ParallelDims &dims, const Schedule &schedule, const EmitOptions &options,

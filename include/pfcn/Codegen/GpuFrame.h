@@ -26,6 +26,7 @@ protected:
       : KernelEmitter(kernel, dims, schedule, options, threads), threads(threads), warps(warps) {}
 
   void createFunction() override;
+  Value placeConstant(DenseElementsAttr elements) override;
   void emitTiles() override;
   OpFoldResult placeLanes(OpFoldResult start, OpFoldResult size) override;
   void walkOuter(size_t depth, OpFoldResult size, int64_t step, function_ref<void(OpFoldResult)> body) override;
@@ -39,6 +40,8 @@ private:
   Buffer viewTensor(ArrayRef<MemRefType> tensors, unsigned tensor, Value bodyValue, unsigned &next);
 
   gpu::GPUFuncOp function;
+  /// The blocks of a tile that have something to do, where that is not all.
+  Value blocks;
   DenseMap<int, SmallVector<int64_t>> dynamicSizes;
 };
 

@@ -15,7 +15,8 @@ class GpuKernel final : public GpuFrame {
 public:
   GpuKernel(KernelOp kernel, const ParallelDims &dims, const Schedule &schedule, const EmitOptions &options,
             int64_t warps, OpBuilder at)
-      : GpuFrame(kernel, dims, schedule, options, warps, lanes), lanes(at, kernel.getLoc(), schedule.lanes, warps) {}
+      : GpuFrame(kernel, dims, schedule, options, warps, lanes),
+        lanes(at, kernel.getLoc(), schedule.lanes, warps, schedule.sharesLanes) {}
 
 private:
   void setInsertionPointToScratch() override {}
@@ -24,6 +25,10 @@ private:
   bool keepsScratchPerLane() const override { return true; }
   void placeTile(Buffer &tile, Type element, int64_t size, int level) override;
   bool stagesUniform(Value value) override;
+  int64_t getSharers() override { return lanes.getGroups(); }
+  void walkShared(int64_t size, int64_t step, function_ref<void(OpFoldResult)> body) override;
+  void runOnce(function_ref<void()> body) override;
+  void finishShared() override;
   void stage(const Buffer &source, OpFoldResult from, const Buffer &scratch, OpFoldResult to, int64_t count) override;
 
   ThreadBuilder lanes;

@@ -63,6 +63,15 @@ protected:
   /// Whether scratch that is the same in all lanes is kept by each lane nevertheless.
   virtual bool keepsScratchPerLane() const { return false; }
 
+  /// How many share the work of a lane.
+  virtual int64_t getSharers() { return 1; }
+  /// Walks a loop of independent iterations, which they share; what none of them may do twice; and waits for all.
+  virtual void walkShared(int64_t size, int64_t step, function_ref<void(OpFoldResult)> body) {
+    builder.loop(builder.constant(size), step, body);
+  }
+  virtual void runOnce(function_ref<void()> body) { body(); }
+  virtual void finishShared() {}
+
   /// The whole kernel for a tile, which `tileIndex` names.
   void emitTile();
   /// Makes an argument of the kernel known under what the function has for it.
@@ -94,6 +103,7 @@ protected:
   SmallVector<Value> getSums();
 
   // The ops.
+  void walkPoints(ArrayRef<int64_t> shape, function_ref<void(ArrayRef<OpFoldResult>)> body);
   virtual void emitArgument(BlockArgument argument);
   void emitRows(Value value, const Buffer &rows, const Buffer &scratch,
                 function_ref<void(OpFoldResult, OpFoldResult, OpFoldResult, int64_t)> body);
@@ -121,6 +131,7 @@ protected:
   Buffer makeContiguous(Value value);
   virtual void emitYield(unsigned result);
   bool makeAvailable(Value value);
+  void bringIn(Value value);
   SmallVector<linalg::GenericOp> collectEpilogue(linalg::GenericOp root);
 
   KernelOp kernel;
@@ -139,6 +150,8 @@ protected:
   DenseMap<Value, unsigned> directOutputs;
   DenseMap<int, OpFoldResult> outerIndices;
   DenseMap<int, OpFoldResult> outerSizes;
+  /// Arguments that are brought in where an op first reads them.
+  llvm::SmallDenseSet<Value> pending;
   /// Ops that were emitted with an earlier one, as its epilogue.
   llvm::SmallDenseSet<Operation *> emitted;
   llvm::DenseMap<Operation *, int> levels;

@@ -57,6 +57,8 @@ def PlanForGpu : Pass<"pfcn-plan-for-gpu", "::mlir::ModuleOp"> {
 
     Kernels that `pfcn-lower-kernels-to-gpu` will have on tensor cores are estimated at their rate.
 
+    A kernel that has a gradient stays one.
+
     With `after-decline`, kernels that a lowering has declined are cut, since a layer may fit where the whole does not.
   }];
   let options = [

@@ -39,6 +39,12 @@ struct Schedule {
   /// The one outer class over which ops sum, or -1: their accumulators live around its loop, and what is made of the
   /// sums is computed behind it. The batch of a backward is such a class.
   int summedClass = -1;
+  /// On a GPU: threads beside the lanes share the features of each op, instead of the points of the first outer class.
+  bool sharesLanes = false;
+  /// Then: operands of a tile are brought in where an op first reads them, and give way to others when they are read.
+  bool bringsInLate = false;
+  /// On a GPU: how many points of the first outer class a block takes at least, for what it brings in for all of them.
+  int64_t pointsPerBlock = 32;
   /// Vector operations, estimated.
   double cost = 0;
 
@@ -46,11 +52,18 @@ struct Schedule {
   /// Whether an op adds to accumulators that live around the loop of the summed class.
   bool accumulates(linalg::GenericOp op, const ParallelDims &dims) const;
   bool lanesAreInstances() const { return laneClass == instanceClass; }
+  /// How many points of the first outer class a block of so many walkers takes, if it is to have any.
+  int64_t getChunk(int64_t walkers) const {
+    bool crossesLanes = !outerClasses.empty() && outerClasses.front() == laneClass;
+    return std::max(walkers * (crossesLanes ? lanes : 1), pointsPerBlock);
+  }
   /// Tiles of the instance dimension; the last overlaps its neighbour where `count` is no multiple.
   int64_t getTiles(int64_t count) const { return lanesAreInstances() ? llvm::divideCeil(count, lanes) : count; }
 
-  /// What all choices have in common; fails where instances cannot be walked on their own.
-  static FailureOr<Schedule> getBase(KernelOp kernel, const ParallelDims &dims, std::string &reason);
+  /// What choices have in common; fails where instances cannot be walked on their own. `everyClass`: the innermost
+  /// dimension is not left to the ops.
+  static FailureOr<Schedule> getBase(KernelOp kernel, const ParallelDims &dims, std::string &reason,
+                                     bool everyClass = false);
   /// Chooses a schedule for a kernel whose body is linalg on tensors.
   static FailureOr<Schedule> choose(KernelOp kernel, const ParallelDims &dims, const ScheduleOptions &options,
                                     std::string &reason);

@@ -20,7 +20,9 @@ class ThreadBuilder : public LaneBuilder {
 public:
   static constexpr int64_t warpSize = 32;
 
-  ThreadBuilder(OpBuilder at, Location loc, int64_t lanes, int64_t warps) : LaneBuilder(at, loc, lanes), warps(warps) {}
+  /// `sharesLanes`: a lane is a thread of each of several groups, which share what there is to do for it.
+  ThreadBuilder(OpBuilder at, Location loc, int64_t lanes, int64_t warps, bool sharesLanes = false)
+      : LaneBuilder(at, loc, lanes), warps(warps), sharesLanes(sharesLanes) {}
 
   /// Enters a function: reads which thread this is.
   virtual void enter(gpu::GPUFuncOp function);
@@ -29,6 +31,13 @@ public:
   /// Who brings tiles together from here on: all threads of the block, or those of a warp.
   void setCooperation(bool wholeBlock);
   Value getWarp() { return warp; }
+  /// How many walk a loop side by side, each at points of its own, and which this is: the warps of a block, unless they
+  /// share lanes.
+  int64_t getWalkers() { return sharesLanes ? 1 : warps; }
+  OpFoldResult getWalker() { return sharesLanes ? constant(0) : OpFoldResult(warp); }
+  /// How many threads have a lane, and which this is.
+  int64_t getGroups() { return sharesLanes ? warps * warpSize / lanes : 1; }
+  Value getGroup() { return group; }
 
   Type getLaneType(Type element) override { return element; }
   Value broadcast(Value value) override { return value; }
@@ -44,8 +53,11 @@ public:
              int64_t count);
   void syncBlock();
   void syncWarp();
+  /// Waits for whom lanes are shared with.
+  void syncGroups();
 
 protected:
+  /// The thread in its warp.
   Value thread;
 
 private:
@@ -59,10 +71,16 @@ private:
   void shareLoads(const Buffer &source, OpFoldResult address, OpFoldResult total,
                   function_ref<void(Value, Value)> store);
 
+  void rotate(MutableArrayRef<Value> elements, Value by);
+
   int64_t warps;
+  bool sharesLanes;
   gpu::GPUFuncOp function;
-  Value warp, column;
-  Value lane;
+  /// The thread in its block; where it keeps intermediates.
+  Value inBlock, warp, column;
+  Value group;
+  /// The lane that this thread has, and the one whose work it does.
+  Value ownLane, lane;
   OpFoldResult active;
   Value worker;
   int64_t workers = 0;
