@@ -58,7 +58,7 @@ struct PlanForGpu : mlir::pfcn::impl::PlanForGpuBase<PlanForGpu> {
       return;
     GpuChip on = getChip();
     GpuPlan plan = planForGpu(kernel, on, wanted, library);
-    if (plan.layers.empty())
+    if (plan.layers.empty() || (afterDecline && plan.layers.size() == 1))
       return;
     Location loc = kernel.getLoc();
     std::string name = kernel.getName().str(), choice = describe(plan, on);
@@ -67,8 +67,7 @@ struct PlanForGpu : mlir::pfcn::impl::PlanForGpuBase<PlanForGpu> {
       plan.isSplit = wanted != GpuStrategy::Fused;
       choice = "one kernel is not possible: " + cast<StringAttr>(reason).str();
     }
-    if (!afterDecline || plan.layers.size() > 1)
-      kernel->setAttr(choiceAttrName, StringAttr::get(&getContext(), choice));
+    kernel->setAttr(choiceAttrName, StringAttr::get(&getContext(), choice));
     bool isDone = true;
     if (plan.isSplit && plan.layers.size() > 1)
       isDone = succeeded(splitKernel(kernel, plan.layers));

@@ -1,17 +1,18 @@
 // RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-nvvm | FileCheck %s
 
-// Forty instances at batch 1: four lanes a block, so that there are blocks for many multiprocessors.
+// Forty instances at batch 1: four lanes a block, so that there are blocks for many multiprocessors. Four warps share
+// the features of each.
 
 // CHECK-LABEL: func.func @forward
 // CHECK:         pfcn.launch @bank count 40 tiles 10
-// CHECK-SAME:    {pfcn.block = array<i64: 32, 1, 1>, pfcn.grid_y = 1 : i64}
+// CHECK-SAME:    {pfcn.block = array<i64: 32, 4, 1>, {{.*}}pfcn.grid_y = 1 : i64}
 // CHECK-LABEL: gpu.module @kernels
 // Per tensor its base, and the strides that only the caller knows.
 // CHECK:         gpu.func @bank(%[[X:.*]]: memref<f32>, %[[STRIDE:.*]]: index, %{{.*}}: memref<f32>, %{{.*}}: memref<f32>, %{{.*}}: memref<f32>)
 // A tile of each operand in shared memory: 4 rows of 8, padded against bank conflicts.
 // CHECK-SAME:    memref<40xf32, #gpu.address_space<workgroup>>
 // CHECK-SAME:    memref<160xf32, #gpu.address_space<workgroup>>
-// CHECK-SAME:    known_block_size = array<i32: 32, 1, 1>
+// CHECK-SAME:    known_block_size = array<i32: 32, 4, 1>
 // CHECK-SAME:    pfcn.parameters = {{\[}}array<i64: 0, 0>, array<i64: 0, 2, 1>, array<i64: 1, 0>, array<i64: 2, 0>, array<i64: 3, 0>]
 // All threads bring the tile in, 128 bits at a time where that is aligned.
 // CHECK:         scf.if
@@ -19,8 +20,10 @@
 // CHECK:         } else {
 // CHECK:           memref.load
 // CHECK:         gpu.barrier
-// CHECK:         scf.for {{.*}} iter_args
-// CHECK-COUNT-4:   arith.mulf {{.*}} fastmath<contract> : f32
+// CHECK:         scf.for %{{.*}} to %c4 step %c32
+// CHECK:           scf.for {{.*}} iter_args
+// CHECK:             arith.mulf {{.*}} fastmath<contract> : f32
+// CHECK:         gpu.barrier
 func.func @forward(%x: tensor<1x320xf32>) -> tensor<1x160xf32> {
   %w = pfcn.parameter_stack ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15",
     "16", "17", "18", "19", "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31", "32", "33", "34",
@@ -46,18 +49,19 @@ func.func @forward(%x: tensor<1x320xf32>) -> tensor<1x160xf32> {
 // A batch of unknown size: the warps of the blocks of a tile share it, and walk on from where they are.
 
 // CHECK-LABEL: func.func @dynamic
-// CHECK:         pfcn.launch @relus {{.*}} {pfcn.block = array<i64: 32, 4, 1>, pfcn.equal_sizes = [array<i64: 0, 1, 1, 1>], pfcn.grid_y = 64 : i64}
+// CHECK:         pfcn.launch @relus {{.*}} {pfcn.block = array<i64: 32, 4, 1>, {{.*}}pfcn.equal_sizes = [array<i64: 0, 1, 1, 1>], pfcn.grid_y = 64 : i64}
 // CHECK-LABEL: gpu.func @relus(
 // CHECK-SAME:    %[[X:[a-z0-9]+]]: memref<f32>, %[[BATCH:[a-z0-9]+]]: index
+// Blocks without a point of it end at once.
+// CHECK:         arith.ceildivsi %[[BATCH]]
 // CHECK:         gpu.block_id y
-// CHECK:         gpu.grid_dim y
-// CHECK:         scf.for %{{.*}} = %{{.*}} to %[[BATCH]]
-// Threads without a lane repeat the last one's work, and store nothing.
-// CHECK:           arith.maximumf {{.*}} : f32
-// CHECK:           arith.cmpi slt
-// CHECK:           scf.if
-// CHECK-NEXT:        arith.addi
-// CHECK-NEXT:        memref.store
+// CHECK:         scf.if
+// CHECK:           scf.for %{{.*}} = %{{.*}} to %[[BATCH]]
+// Threads without a lane repeat the last one's work; what there is is stored by all threads of a warp.
+// CHECK:             %[[ACTIVE:.*]] = arith.minsi
+// CHECK:             arith.maximumf {{.*}} : f32
+// CHECK:             scf.for %{{.*}} = %{{.*}} to %[[ACTIVE]]
+// CHECK:               memref.store
 func.func @dynamic(%x: tensor<?x20xf32>) -> tensor<?x20xf32> {
   %c0 = arith.constant 0 : index
   %batch = tensor.dim %x, %c0 : tensor<?x20xf32>

@@ -1,4 +1,4 @@
-// RUN: pfcn-opt %s --pfcn-plan-for-gpu --remarks-filter=PlanForGpu 2>&1 | FileCheck %s
+// RUN: pfcn-opt %s --pfcn-plan-for-gpu --remarks-filter=pfcn.lowering 2>&1 | FileCheck %s
 // RUN: pfcn-opt %s --pfcn-plan-for-gpu=strategy=layers | FileCheck %s --check-prefix=LAYERS
 // RUN: pfcn-opt %s --pfcn-plan-for-gpu=library=false --pfcn-lower-kernels-to-gpu --pfcn-plan-for-gpu="library=false after-decline" --pfcn-lower-kernels-to-gpu | FileCheck %s --check-prefix=FITS
 // RUN: not pfcn-opt %s --pfcn-plan-for-gpu=strategy=best 2>&1 | FileCheck %s --check-prefix=ERROR

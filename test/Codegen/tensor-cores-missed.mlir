@@ -1,5 +1,5 @@
-// RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-nvvm --remarks-filter=pfcn.lowering 2>&1 | FileCheck %s
-// RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-nvvm=allow-tf32=true | FileCheck %s --check-prefix=TF32
+// RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-nvvm=strategy=fused --remarks-filter=pfcn.lowering 2>&1 | FileCheck %s
+// RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-nvvm="strategy=fused allow-tf32=true" | FileCheck %s --check-prefix=TF32
 
 // Four rows would leave most of a product unused.
 
