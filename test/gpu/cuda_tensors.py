@@ -174,7 +174,7 @@ class Wide(nn.Module):
 
     def __init__(self):
         super().__init__()
-        make = lambda: nn.Sequential(nn.Linear(128, 512), nn.ReLU(), nn.Linear(512, 128))  # noqa: E731
+        make = lambda: nn.Sequential(nn.Linear(128, 512), nn.ReLU(), nn.Linear(512, 128))
         self.members = nn.ModuleList(make() for _ in range(2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -500,3 +500,28 @@ def test_the_report_names_the_instruction(driver, dtype, instruction):
     assert f"({instruction})" in str(fast.report)
     assert fast.report.to_dict()["groups"][0]["tensor_cores"] == instruction
     check(fast, model, x)
+
+
+class Recurrent(nn.Module):
+    """Recurrent layers side by side: a loop over time in a kernel."""
+
+    def __init__(self, cell: type[nn.RNNBase], count: int, inputs: int, hidden: int):
+        super().__init__()
+        make = lambda: cell(inputs, hidden, batch_first=True)
+        self.members = nn.ModuleList(make() for _ in range(count))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([member(x)[0] for member in self.members])
+
+
+@pytest.mark.parametrize("cell", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize(
+    "count, batch, inputs, hidden", [(40, 1, 5, 8), (3, 33, 4, 7), (4, 1, 64, 48)]
+)
+def test_threads_share_what_a_step_computes(driver, cell, count, batch, inputs, hidden):
+    """Operands of the loop are brought in before it; the last are too many for one kernel."""
+    torch.manual_seed(0)
+    model, x = Recurrent(cell, count, inputs, hidden).eval(), torch.randn(batch, 4, inputs)
+    fast = pfcn.compile(model, (x,), device="cuda", strict=True)
+    check(fast, model, x)
+    assert len(fast.report.groups) == 1, str(fast.report)

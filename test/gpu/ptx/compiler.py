@@ -182,8 +182,8 @@ class Compiler:
             for ins in code[start:end]:
                 self.add(block, ins)
             self.blocks.append(block)
-        if not self.blocks or self.blocks[-1].end != "exit" or self.blocks[-1].guard:
-            raise PtxFault("parse", f"{self.kernel.name} does not end with ret or exit")
+        if not self.blocks or self.blocks[-1].end not in ("exit", "bra") or self.blocks[-1].guard:
+            raise PtxFault("parse", f"{self.kernel.name} does not end with ret, exit or a branch")
 
     def add(self, block: Block, ins: Instruction):
         self.ins = ins
