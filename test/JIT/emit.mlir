@@ -36,7 +36,7 @@
 // LAUNCHES-NEXT: 1
 // LAUNCHES: "grid": [
 // LAUNCHES-NEXT: 1,
-// LAUNCHES-NEXT: 2,
+// LAUNCHES-NEXT: 1,
 // LAUNCHES: "kernel": "bank",
 // LAUNCHES: "shared_bytes": {{[0-9]+}}
 

@@ -57,7 +57,8 @@ def check_machine_code(made: launches.Generated, chip: str) -> None:
         return
     for launch in made.launches:
         code = toolchain.sass(done.cubin)[launch["kernel"]]
-        assert any("LDG.E.128" in i for i in code)
+        # On tensor cores only where the features of a layer fill the fragments: test_tensor_cores.py.
+        assert launch["tensor_cores"] or any("LDG.E.128" in i for i in code)
         assert not any(i.split()[0].startswith(("LDL", "STL")) for i in code)
 
 
