@@ -61,7 +61,13 @@ void GpuFrame::createFunction() {
     results.push_back(viewTensor(tensors, tensor++, value, next));
 }
 
+/// Ends with zeros, since LLVM may read past its last element in a whole access.
 Value GpuFrame::placeConstant(DenseElementsAttr elements) {
+  SmallVector<Attribute> padded(elements.getValues<Attribute>());
+  padded.resize(threads.getAllocated(elements.getElementType(), padded.size()),
+                builder.getZeroAttr(elements.getElementType()));
+  auto type = RankedTensorType::get({static_cast<int64_t>(padded.size())}, elements.getElementType());
+  elements = DenseElementsAttr::get(type, padded);
   auto module = function->getParentOfType<gpu::GPUModuleOp>();
   auto global = createConstantGlobal(module, builder.getLoc(), kernel.getName() + "_constant", elements);
   return memref::GetGlobalOp::create(builder, builder.getLoc(), global.getType(), global.getSymName());

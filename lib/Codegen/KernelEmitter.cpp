@@ -241,7 +241,7 @@ Value KernelEmitter::reuseScratch(Type element, int64_t size) {
 }
 
 void KernelEmitter::placeScratch(Buffer &buffer, Type element, int64_t size) {
-  scratchBytes += size * (element.getIntOrFloatBitWidth() / 8);
+  scratchBytes += builder.getAllocated(element, size) * (element.getIntOrFloatBitWidth() / 8);
   if (scratchBytes > options.maxScratch)
     failure = "a tile needs more than " + std::to_string(options.maxScratch) + " bytes of scratch";
   if (!failure.empty())

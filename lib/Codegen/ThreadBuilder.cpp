@@ -3,6 +3,7 @@
 #include "pfcn/Codegen/ThreadBuilder.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -46,10 +47,21 @@ void ThreadBuilder::setCooperation(bool wholeBlock) {
 /// banks of shared memory.
 int64_t ThreadBuilder::getLanePitch(bool isTile) { return isTile || sharesLanes ? lanes + 1 : warps * warpSize; }
 
+/// LLVM reads neighbouring elements in one access of up to 16 bytes, and some beside them where that makes it a whole
+/// one: also past the last of them.
+int64_t ThreadBuilder::getAllocated(Type element, int64_t size) {
+  return llvm::alignTo(size, accessBytes * 8 / element.getIntOrFloatBitWidth());
+}
+
 Value ThreadBuilder::allocate(Type element, int64_t size) {
   auto space = gpu::AddressSpaceAttr::get(getContext(), gpu::AddressSpace::Workgroup);
-  auto type = MemRefType::get({size}, element, MemRefLayoutAttrInterface(), space);
-  return function.addWorkgroupAttribution(type, loc);
+  auto type = MemRefType::get({getAllocated(element, size)}, element, MemRefLayoutAttrInterface(), space);
+  unsigned index = function.getNumWorkgroupAttributions();
+  Value memory = function.addWorkgroupAttribution(type, loc);
+  // Left out, LLVM takes an array to be aligned to 16 bytes where it makes accesses of it, and writes the alignment of
+  // an element.
+  function.setWorkgroupAttributionAttr(index, LLVM::LLVMDialect::getAlignAttrName(), getI64IntegerAttr(accessBytes));
+  return memory;
 }
 
 Value ThreadBuilder::loadLanes(const Buffer &buffer, OpFoldResult address) {

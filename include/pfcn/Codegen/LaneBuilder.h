@@ -63,6 +63,8 @@ public:
   virtual Value broadcast(Value value) = 0;
   /// How far the next element of scratch lies, with one per lane in between.
   virtual int64_t getLanePitch(bool isTile) = 0;
+  /// What an allocation of so many scalars really takes, in scalars.
+  virtual int64_t getAllocated(Type element, int64_t size) { return size; }
   /// Scratch at the builder's place for `size` scalars.
   virtual Value allocate(Type element, int64_t size) = 0;
 

@@ -19,6 +19,8 @@ namespace mlir::pfcn {
 class ThreadBuilder : public LaneBuilder {
 public:
   static constexpr int64_t warpSize = 32;
+  /// Of the widest access of a thread.
+  static constexpr int64_t accessBytes = 16;
 
   /// `sharesLanes`: a lane is a thread of each of several groups, which share what there is to do for it.
   ThreadBuilder(OpBuilder at, Location loc, int64_t lanes, int64_t warps, bool sharesLanes = false)
@@ -42,6 +44,7 @@ public:
   Type getLaneType(Type element) override { return element; }
   Value broadcast(Value value) override { return value; }
   int64_t getLanePitch(bool isTile) override;
+  int64_t getAllocated(Type element, int64_t size) override;
   Value allocate(Type element, int64_t size) override;
   void pack(const Buffer &rows, OpFoldResult address, OpFoldResult laneStride, const Buffer &scratch,
             OpFoldResult scratchAddress, int64_t count) override;
