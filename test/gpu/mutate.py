@@ -45,10 +45,17 @@ def off_by_one(s: str):
         yield f"setp.{swap[m[1]]}.{m[2]}{m[3]}"
 
 
+def four_bytes_on(s: str) -> str:
+    """The same access at the next word; LLVM writes a negative offset as `+-8`."""
+    return re.sub(r"\[(%?\w+)(?:\+(-?\d+))?\]", lambda m: f"[{m[1]}+{int(m[2] or 0) + 4}]", s)
+
+
 def misalign_vector(s: str):
     """A vector access 4 bytes on."""
     if re.match(r"(@\S+\s+)?(ld|st)\.\S*v[24]\.", s):
-        yield re.sub(r"\[(%\w+)(\+\d+)?\]", lambda m: f"[{m[1]}+{int(m[2] or 0) + 4}]", s)
+        yield re.sub(
+            r"\[(%?\w+)(\+-?\d+)?\]", lambda m: f"[{m[1]}+{int((m[2] or '+0')[1:]) + 4}]", s
+        )
 
 
 def wrong_stride(s: str):
@@ -74,7 +81,9 @@ def wrong_register(s: str):
 def shift_shared(s: str):
     """An access of shared memory one element on."""
     if re.match(r"(@\S+\s+)?(ld|st)\.shared\.b", s):
-        yield re.sub(r"\[(\S+?)(\+\d+)?\]", lambda m: f"[{m[1]}+{int(m[2] or 0) + 4}]", s)
+        yield re.sub(
+            r"\[(\S+?)(\+-?\d+)?\]", lambda m: f"[{m[1]}+{int((m[2] or '+0')[1:]) + 4}]", s
+        )
 
 
 def drop_store(s: str):
@@ -164,5 +173,6 @@ def mutants(text: str, kernel: str, operator: str) -> Iterator[Mutant]:
                 continue
             seen.add(opcode)
         for after in OPERATORS[operator](code):
+            assert after != code, f"{operator} changes nothing in `{code}`"
             changed = "\n".join([*lines[:n], after, *lines[n + 1 :]])
             yield Mutant(operator, n + 1, code, after, changed)

@@ -13,7 +13,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .faults import PtxFault
-from .parse import SINK, WIDTH, Addr, Imm, Instruction, Kernel, Module, Not, Reg, Special, Sym, Vec
+from .parse import (
+    SINK,
+    WIDTH,
+    Addr,
+    Imm,
+    Instruction,
+    Kernel,
+    Module,
+    Not,
+    Pair,
+    Reg,
+    Special,
+    Sym,
+    Vec,
+)
 
 RAW = {0: np.bool_, 1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 DTYPE = {
@@ -115,6 +129,7 @@ class Compiler:
         self.params: dict[str, tuple[int, int]] = {}
         self.valid: dict[int, np.ndarray] = {}
         self.members = None
+        self.mentions = Counter(r for i in kernel.code for r in registers(i))
         self.shared_granule = self.global_granule = 4
         self.layout()
         self.compile()
@@ -137,7 +152,8 @@ class Compiler:
         at = 0
         for v in (v for v in shared if v.size is not None):
             # 128 bytes between two variables: an overrun of one is not silently inside the next.
-            at = -(-(at + (128 if at else 0)) // max(v.align, 128)) * max(v.align, 128)
+            # And none is aligned better than it says: an assembler may place it so.
+            at = -(-(at + 128) // (2 * v.align)) * 2 * v.align + v.align
             self.shared[v.name] = (at, v.size)
             at += v.size
         dynamic = [v for v in shared if v.size is None]
@@ -358,6 +374,10 @@ class Compiler:
 
         return put
 
+    def is_read(self, operand) -> bool:
+        """Whether anything but the instruction itself names its destination."""
+        return operand != SINK and self.mentions[operand] > 1
+
     def sources(self, operands, *types):
         if len(operands) != len(types):
             raise PtxFault("parse", f"`{self.ins.opcode}` with {len(operands)} sources")
@@ -394,6 +414,16 @@ def symbols(ins: Instruction):
             o = o.base if isinstance(o, Addr) else o
             if isinstance(o, Sym):
                 yield o.name
+
+
+def registers(ins: Instruction):
+    """The registers that an instruction mentions."""
+    for operand in (*ins.operands, ins.guard):
+        several = (operand.first, operand.second) if isinstance(operand, Pair) else [operand]
+        for o in operand.items if isinstance(operand, Vec) else several:
+            o = o.base if isinstance(o, Addr) else o.reg if isinstance(o, Not) else o
+            if isinstance(o, Reg):
+                yield o
 
 
 def classify(ins: Instruction) -> str:

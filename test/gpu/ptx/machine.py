@@ -512,7 +512,7 @@ class Program:
             if v.size is None:
                 raise PtxFault("launch", f"{v.name} is extern")
             data = np.frombuffer(v.data or bytes(v.size), np.uint8)
-            base = memory.alloc(data, name=v.name, const=True)
+            base = memory.alloc(data, name=v.name, const=True, align=v.align)
             machine.symbols[v.name] = base
             bases.append(base)
         return bases

@@ -103,7 +103,7 @@ class Buffer:
     """Bytes at an address. The storage is padded so that wide views of it exist."""
 
     def __init__(self, base: int, data: np.ndarray, size: int, *, name="", const=False, init=True):
-        assert base % 16 == 0 and len(data) % 16 == 0 and len(data) >= size
+        assert base % 8 == 0 and len(data) % 16 == 0 and len(data) >= size
         self.base, self.data, self.size, self.name, self.const = base, data, size, name, const
         self.init = None if init else np.zeros(len(data), bool)
         self.reset()
@@ -134,16 +134,17 @@ class Memory:
         self.buffers[buffer.base] = buffer
         return buffer
 
-    def alloc(self, what, *, name="", const=False) -> int:
-        """Allocates a number of bytes (uninitialised), or a copy of an array; its address."""
+    def alloc(self, what, *, name="", const=False, align=256) -> int:
+        """Allocates a number of bytes (uninitialised), or a copy of an array; its address, which
+        is aligned no better than asked for (but to 8 bytes)."""
         init = not isinstance(what, int)
         raw = np.frombuffer(np.ascontiguousarray(what).tobytes(), U8) if init else None
         size = len(raw) if init else what
         data = np.full(-(-max(size, 1) // 256) * 256, 0xCD, U8)
         if init:
             data[:size] = raw
-        base = self.next
-        self.next += len(data) + GUARD
+        base = self.next + (max(align, 8) if align < 256 else 0)
+        self.next = -(-(base + len(data)) // 256) * 256 + GUARD
         self.add(Buffer(base, data, size, name=name, const=const, init=init))
         return base
 

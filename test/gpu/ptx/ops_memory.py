@@ -102,14 +102,24 @@ def check_race(t, conflict, what, lanes=None):
         raise t.fault("race", f"{kind}, on {what}", int(t.active()[lane]))
 
 
-def check_initialised(t, init, index, count, elem, what, lanes=None):
+def check_initialised(t, init, index, used, elem, what, lanes=None):
     view = init.view(RAW[elem])
-    for k in range(count):
+    for k in used:
         bad = view[index + k] != ONES[elem]
         if bad.any():
             lane = int(np.flatnonzero(bad)[0])
             lane = lane if lanes is None else int(lanes[lane])
             raise t.fault("uninitialised", what, int(t.active()[lane]))
+
+
+def runs(used, elem):
+    """(first byte, number of bytes) of each run of neighbours among the elements of an access."""
+    used = list(used)
+    start = 0
+    for k in range(1, len(used) + 1):
+        if k == len(used) or used[k] != used[k - 1] + 1:
+            yield used[start] * elem, (k - start) * elem
+            start = k
 
 
 def granules(offset, nbytes, granule):
@@ -133,13 +143,14 @@ def located(t, address, nbytes):
         raise
 
 
-def mark(buffer, kind, index, count, elem):
+def mark(buffer, kind, index, used, elem):
     view = buffer.touched[kind].view(RAW[elem])
-    for k in range(count):
+    for k in used:
         view[index + k] = ONES[elem]
 
 
-def load_global(t, address, elem, count, line, nc=False):
+def load_global(t, address, elem, count, line, used=None, nc=False):
+    used = range(count) if used is None else used
     nbytes = elem * count
     check_aligned(t, address, nbytes)
     count_sectors(t, "ld", line, address, nbytes)
@@ -153,9 +164,10 @@ def load_global(t, address, elem, count, line, nc=False):
         for k in range(count):
             out[k, where] = view[index + k]
         if buffer.init is not None:
-            check_initialised(t, buffer.init, index, count, elem, name, lanes)
-        mark(buffer, "ld", index, count, elem)
-        shadow_global(t, buffer, "ld", lanes, offset, nbytes, nc)
+            check_initialised(t, buffer.init, index, used, elem, name, lanes)
+        mark(buffer, "ld", index, used, elem)
+        for start, size in runs(used, elem):
+            shadow_global(t, buffer, "ld", lanes, offset + I64(start), size, nc)
     return out
 
 
@@ -174,7 +186,7 @@ def store_global(t, address, elem, count, data, line):
             init = buffer.init.view(RAW[elem])
             for k in range(count):
                 init[index + k] = ONES[elem]
-        mark(buffer, "st", index, count, elem)
+        mark(buffer, "st", index, range(count), elem)
         shadow_global(t, buffer, "st", lanes, offset, nbytes)
 
 
@@ -210,13 +222,15 @@ def shared_offsets(t, address, nbytes):
     return t.slot[t.active()] * t.machine.shared.shape[1] + address
 
 
-def load_shared(t, address, elem, count, line):
+def load_shared(t, address, elem, count, line, used=None):
     nbytes = elem * count
+    used = range(count) if used is None else used
     offset = shared_offsets(t, address, nbytes)
     count_banks(t, line, address, nbytes)
     m, index = t.machine, offset // elem
-    check_initialised(t, m.shared_init.ravel(), index, count, elem, "shared memory")
-    shadow_shared(t, offset, nbytes, "ld")
+    check_initialised(t, m.shared_init.ravel(), index, used, elem, "shared memory")
+    for start, size in runs(used, elem):
+        shadow_shared(t, offset + I64(start), size, "ld")
     view = m.shared.ravel().view(RAW[elem])
     return [view[index + k] for k in range(count)]
 
@@ -257,9 +271,10 @@ def local_offsets(t, address, nbytes):
     return t.active() * stride + address
 
 
-def load_local(t, address, elem, count, line):
+def load_local(t, address, elem, count, line, used=None):
     index = local_offsets(t, address, elem * count) // elem
-    check_initialised(t, t.local_init, index, count, elem, "local memory")
+    used = range(count) if used is None else used
+    check_initialised(t, t.local_init, index, used, elem, "local memory")
     view = t.local.view(RAW[elem])
     return [view[index + k] for k in range(count)]
 
@@ -324,7 +339,11 @@ def elements(operand, count: int):
 def ld(c, ins, mods):
     nc = mods.flag("nc")
     space, type_, count = decode(c, ins, mods)
-    puts = [c.dst(o, type_, wider=True) for o in elements(ins.operands[0], count)]
+    into = elements(ins.operands[0], count)
+    puts = [c.dst(o, type_, wider=True) for o in into]
+    # LLVM fills gaps between the elements that it wants, for one wide access: what was never
+    # written there, or is written by others just now, harms only whoever reads the register.
+    used = [k for k, o in enumerate(into) if count == 1 or c.is_read(o)]
     if space == "param":
         return load_param(c, ins, type_, puts)
     if nc and space != "global":
@@ -336,7 +355,7 @@ def ld(c, ins, mods):
         if where == "generic":
             where, at = generic(t, at)
         extra = (nc,) if where == "global" else ()
-        values = LOAD[where](t, at, elem, count, line, *extra)
+        values = LOAD[where](t, at, elem, count, line, used, *extra)
         for put, value in zip(puts, values, strict=True):
             put(t, t.scatter(value).view(dtype))
 
@@ -436,7 +455,7 @@ def atomic_places(t, space, address, elem, line):
         offset = shared_offsets(t, address, elem)
         count_banks(t, line, address, elem)
         init, data = t.machine.shared_init.ravel(), t.machine.shared.ravel()
-        check_initialised(t, init, offset // elem, 1, elem, "shared memory")
+        check_initialised(t, init, offset // elem, range(1), elem, "shared memory")
         return [data[o : o + elem] for o in offset]
     if space != "global":
         raise PtxFault("unsupported", f"atomics in {space} memory")
@@ -445,9 +464,9 @@ def atomic_places(t, space, address, elem, line):
     for buffer, lanes, offset in located(t, address, elem):
         if buffer.init is not None:
             name = buffer.name or hex(buffer.base)
-            check_initialised(t, buffer.init, offset // elem, 1, elem, name, lanes)
+            check_initialised(t, buffer.init, offset // elem, range(1), elem, name, lanes)
         for kind in ("ld", "st"):
-            mark(buffer, kind, offset // elem, 1, elem)
+            mark(buffer, kind, offset // elem, range(1), elem)
         for lane, o in zip(range(len(offset)) if lanes is None else lanes, offset, strict=True):
             places[lane] = buffer.data[o : o + elem]
     return places
