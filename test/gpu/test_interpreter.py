@@ -404,6 +404,39 @@ def test_uninitialised_global_and_shared_memory():
     fault(entry(body, variables=shared), "uninitialised", "shared memory")
 
 
+@pytest.mark.parametrize(
+    ("space", "access"),
+    [
+        ("shared", "mov.u32 %r4, s; st.shared.v4.b32 [%r4], {%r1, %r1, %r1, %r1};"),
+        ("global", "mov.u64 %rd4, s; ld.global.v4.b32 {%r5, %r6, %r7, %r8}, [%rd4];"),
+    ],
+)
+def test_variables_are_aligned_no_better_than_they_say(space, access):
+    def text(alignment):
+        body = f"setp.eq.u32 %p1, %r1, 0; @!%p1 bra L; {access} L: add.s64 %rd5, %rd1, %rd3;"
+        variables = f".{space} .align {alignment} .b8 s[64];"
+        return entry(body + "st.global.b32 [%rd5], %r1;", variables=variables)
+
+    run(text(16))
+    for alignment in (4, 8):
+        fault(text(alignment), "alignment", "16 bytes")
+
+
+def test_what_fills_a_gap_of_a_wide_load_may_be_anything_and_what_is_read_may_not():
+    """LLVM's loads of 3 elements are of 4; of halves too."""
+    shared = ".shared .align 16 .b8 s[16];"
+    fill = "mov.u32 %r4, s; setp.eq.u32 %p1, %r1, 0; @!%p1 bra L;"
+    fill += "st.shared.b32 [%r4], %r1; st.shared.b16 [%r4+4], 1; L: bar.sync 0;"
+    fill += "add.s64 %rd5, %rd1, %rd3; ld.shared.v4.b32 {{%r5, %r6, %r7, %r8}}, [%r4];"
+    body = fill + "mov.b32 {{%h1, %h2}}, %r6; cvt.u32.u16 %r9, {}; add.u32 %r9, %r9, {};"
+    body += "st.global.b32 [%rd5], %r9;"
+    run(entry(body.format("%h1", "%r5"), variables=shared))
+    for half, word in (("%h2", "%r5"), ("%h1", "%r6"), ("%h1", "%r7"), ("%h1", "%r8")):
+        fault(entry(body.format(half, word), variables=shared), "uninitialised", "shared memory")
+    outside = fill.format().replace("[%r4];", "[%r4+16];") + "st.global.b32 [%rd5], %r5;"
+    fault(entry(outside, variables=shared), "bounds", "shared")
+
+
 def test_shared_variables_do_not_run_into_each_other():
     shared = ".shared .align 4 .b8 s[64]; .shared .align 4 .b8 s2[64];"
     body = "mov.u32 %r4, s; mov.u32 %r5, s2; cvt.u32.u64 %r6, %rd3; add.u32 %r7, %r4, %r6;"

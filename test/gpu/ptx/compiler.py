@@ -7,7 +7,7 @@ the `Team`, whose mask says which lanes are active (None: all).
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -129,7 +129,10 @@ class Compiler:
         self.params: dict[str, tuple[int, int]] = {}
         self.valid: dict[int, np.ndarray] = {}
         self.members = None
-        self.mentions = Counter(r for i in kernel.code for r in registers(i))
+        self.mentions: dict[Reg, list[Instruction]] = defaultdict(list)
+        for ins in kernel.code:
+            for reg in registers(ins):
+                self.mentions[reg].append(ins)
         self.shared_granule = self.global_granule = 4
         self.layout()
         self.compile()
@@ -375,8 +378,30 @@ class Compiler:
         return put
 
     def is_read(self, operand) -> bool:
-        """Whether anything but the instruction itself names its destination."""
-        return operand != SINK and self.mentions[operand] > 1
+        """Whether anything but the one instruction that sets it names a register."""
+        return operand != SINK and len(self.mentions[operand]) > 1
+
+    def used(self, into, width: int) -> tuple[int, list[int]]:
+        """Which of the units of a vector are ever read from the registers it is loaded into, and
+        what a unit has of bytes: half an element where it may hold two, else one."""
+        if width != 4:
+            return width, [k for k, o in enumerate(into) if self.is_read(o)]
+        return 2, [2 * k + h for k, o in enumerate(into) for h in (0, 1) if self.half_is_read(o, h)]
+
+    def half_is_read(self, operand, half: int) -> bool:
+        if not self.is_read(operand):
+            return False
+        for ins in self.mentions[operand]:
+            to = ins.operands[0]
+            if ins.words[0] == "ld" and isinstance(to, Vec) and operand in to.items:
+                continue  # which sets it
+            if ins.opcode == "mov.b32" and isinstance(to, Vec) and len(to.items) == 2:
+                reads = self.is_read(to.items[half])
+            else:
+                reads = half == 0 or ins.opcode != "cvt.u16.u32"
+            if reads:
+                return True
+        return False
 
     def sources(self, operands, *types):
         if len(operands) != len(types):

@@ -112,13 +112,13 @@ def check_initialised(t, init, index, used, elem, what, lanes=None):
             raise t.fault("uninitialised", what, int(t.active()[lane]))
 
 
-def runs(used, elem):
-    """(first byte, number of bytes) of each run of neighbours among the elements of an access."""
+def runs(used, unit):
+    """(first byte, number of bytes) of each run of neighbours among the units of an access."""
     used = list(used)
     start = 0
     for k in range(1, len(used) + 1):
         if k == len(used) or used[k] != used[k - 1] + 1:
-            yield used[start] * elem, (k - start) * elem
+            yield used[start] * unit, (k - start) * unit
             start = k
 
 
@@ -150,7 +150,7 @@ def mark(buffer, kind, index, used, elem):
 
 
 def load_global(t, address, elem, count, line, used=None, nc=False):
-    used = range(count) if used is None else used
+    unit, used = used or (elem, range(count))
     nbytes = elem * count
     check_aligned(t, address, nbytes)
     count_sectors(t, "ld", line, address, nbytes)
@@ -164,9 +164,9 @@ def load_global(t, address, elem, count, line, used=None, nc=False):
         for k in range(count):
             out[k, where] = view[index + k]
         if buffer.init is not None:
-            check_initialised(t, buffer.init, index, used, elem, name, lanes)
-        mark(buffer, "ld", index, used, elem)
-        for start, size in runs(used, elem):
+            check_initialised(t, buffer.init, offset // unit, used, unit, name, lanes)
+        mark(buffer, "ld", offset // unit, used, unit)
+        for start, size in runs(used, unit):
             shadow_global(t, buffer, "ld", lanes, offset + I64(start), size, nc)
     return out
 
@@ -224,12 +224,12 @@ def shared_offsets(t, address, nbytes):
 
 def load_shared(t, address, elem, count, line, used=None):
     nbytes = elem * count
-    used = range(count) if used is None else used
+    unit, used = used or (elem, range(count))
     offset = shared_offsets(t, address, nbytes)
     count_banks(t, line, address, nbytes)
     m, index = t.machine, offset // elem
-    check_initialised(t, m.shared_init.ravel(), index, used, elem, "shared memory")
-    for start, size in runs(used, elem):
+    check_initialised(t, m.shared_init.ravel(), offset // unit, used, unit, "shared memory")
+    for start, size in runs(used, unit):
         shadow_shared(t, offset + I64(start), size, "ld")
     view = m.shared.ravel().view(RAW[elem])
     return [view[index + k] for k in range(count)]
@@ -272,9 +272,10 @@ def local_offsets(t, address, nbytes):
 
 
 def load_local(t, address, elem, count, line, used=None):
-    index = local_offsets(t, address, elem * count) // elem
-    used = range(count) if used is None else used
-    check_initialised(t, t.local_init, index, used, elem, "local memory")
+    offset = local_offsets(t, address, elem * count)
+    unit, used = used or (elem, range(count))
+    check_initialised(t, t.local_init, offset // unit, used, unit, "local memory")
+    index = offset // elem
     view = t.local.view(RAW[elem])
     return [view[index + k] for k in range(count)]
 
@@ -343,7 +344,7 @@ def ld(c, ins, mods):
     puts = [c.dst(o, type_, wider=True) for o in into]
     # LLVM fills gaps between the elements that it wants, for one wide access: what was never
     # written there, or is written by others just now, harms only whoever reads the register.
-    used = [k for k, o in enumerate(into) if count == 1 or c.is_read(o)]
+    used = c.used(into, WIDTH[type_]) if count > 1 else None
     if space == "param":
         return load_param(c, ins, type_, puts)
     if nc and space != "global":
