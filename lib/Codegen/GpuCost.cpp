@@ -2,6 +2,7 @@
 
 #include "pfcn/Codegen/GpuCost.h"
 
+#include "pfcn/Analysis/Work.h"
 #include "pfcn/Codegen/MmaSchedule.h"
 
 #include "mlir/IR/TypeUtilities.h"
@@ -34,35 +35,18 @@ GpuChip GpuChip::of(StringRef chip, bool allowTf32) {
 // Sizes
 //===----------------------------------------------------------------------------===//
 
-constexpr int64_t assumedDynamicSize = 64;
-
 static double sizeOf(int64_t size) { return ShapedType::isDynamic(size) ? assumedDynamicSize : size; }
 
 static ArrayRef<int64_t> shapeOf(Value value) { return cast<RankedTensorType>(value.getType()).getShape(); }
 
-static double countElements(Value value) {
-  double elements = 1;
-  for (int64_t size : shapeOf(value))
-    elements *= sizeOf(size);
-  return elements;
-}
-
-static double countBytes(Value value) {
-  return countElements(value) * std::max<int64_t>(1, getElementTypeOrSelf(value).getIntOrFloatBitWidth() / 8);
-}
-
-bool mlir::pfcn::isProduct(Operation *op) { return isa<LinearOp, MatmulOp, AddmmOp, BatchMatmulOp>(op); }
-
-bool mlir::pfcn::isFree(Operation *op) {
-  return isa<ConstantOp, ReshapeOp, PermuteOp, SliceOp, SelectOp, UnsqueezeOp, SqueezeOp, ExpandOp>(op);
-}
+bool mlir::pfcn::isMatrixProduct(Operation *op) { return isProduct(op) && !isa<ConvOp>(op); }
 
 namespace {
 /// matrices × [rows, depth] · [depth, columns]
 struct MatrixProduct {
   explicit MatrixProduct(Operation *op) {
     ArrayRef<int64_t> result = shapeOf(op->getResult(0));
-    depth = sizeOf(shapeOf(op->getOperand(isa<AddmmOp>(op) ? 1 : 0)).back());
+    depth = getDepth(op);
     columns = sizeOf(result.back());
     if (result.size() > 1)
       rows = sizeOf(result[result.size() - 2]);
@@ -153,7 +137,7 @@ static double timeOfKernel(ArrayRef<Operation *> ops, const GpuChip &chip) {
     if (llvm::any_of(op->getUsers(), [&](Operation *user) { return !inside.contains(user); }))
       for (Value result : op->getResults())
         bytes += countBytes(result);
-    if (isProduct(op))
+    if (isMatrixProduct(op))
       products.emplace_back(op);
     else if (!isFree(op) && op->getNumResults() != 0)
       compute += countElements(op->getResult(0)) * (isa<AddOp, SubOp, MulOp, ReluOp>(op) ? 1 : transcendental) /
@@ -178,8 +162,8 @@ static SmallVector<Piece> cutIntoLayers(KernelOp kernel) {
       return {};
     if (isFree(&op))
       continue;
-    bool cuts = isProduct(&op) && hasProduct;
-    hasProduct |= isProduct(&op);
+    bool cuts = isMatrixProduct(&op) && hasProduct;
+    hasProduct |= isMatrixProduct(&op);
     if (layers.empty() || cuts)
       layers.emplace_back();
     layers.back().ops.push_back(&op);
@@ -189,7 +173,7 @@ static SmallVector<Piece> cutIntoLayers(KernelOp kernel) {
 
 /// The product of a layer by torch, with what comes before and after it in kernels. `ends`: no op of the body follows.
 static SmallVector<Piece> useLibrary(const Piece &layer, bool ends) {
-  auto product = llvm::find_if(layer.ops, isProduct);
+  auto product = llvm::find_if(layer.ops, isMatrixProduct);
   if (product == layer.ops.end())
     return {};
   auto before = llvm::make_range(layer.ops.begin(), product);

@@ -7,6 +7,7 @@
 #include "pfcn/Codegen/SplitKernel.h"
 
 #include "pfcn/Analysis/Isomorphism.h"
+#include "pfcn/Analysis/Work.h"
 
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/IRMapping.h"
@@ -144,7 +145,8 @@ Value Splitter::cloneInto(OpBuilder &at, Value value, IRMapping &mapping) {
 
 Value Splitter::createEmpty(Value value) {
   SmallVector<Value> sizes;
-  for (const SizeSource &source : *findSizes(value))
+  auto sources = findSizes(value); // which lives as long as the loop
+  for (const SizeSource &source : *sources)
     sizes.push_back(tensor::DimOp::create(builder, kernel.getLoc(), source.whole, source.dim));
   return EmptyOp::create(builder, kernel.getLoc(), ranked(value), sizes);
 }

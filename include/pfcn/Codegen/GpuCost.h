@@ -58,10 +58,8 @@ struct GpuPlan {
   bool isSplit = false;
 };
 
-/// Whether an op of a body is a matrix product.
-bool isProduct(Operation *op);
-/// Whether it costs nothing: a view, or a constant.
-bool isFree(Operation *op);
+/// Whether an op is a product that cuBLAS may take: no convolution.
+bool isMatrixProduct(Operation *op);
 
 /// `libraryAllowed`: tensors are where cuBLAS finds them.
 GpuPlan planForGpu(KernelOp kernel, const GpuChip &chip, GpuStrategy strategy, bool libraryAllowed);
