@@ -1,5 +1,6 @@
 """The lit suite: FileCheck tests of every pass and tool."""
 
+import ctypes
 import os
 import sys
 
@@ -25,3 +26,17 @@ if config.sanitize:
     config.environment.update(sanitizers.environment())
 if config.enable_torch:
     config.available_features.add("torch")
+
+
+def has_cuda_device():
+    try:
+        cuda, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+    except OSError:
+        return False
+    return (
+        cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    )
+
+
+if has_cuda_device():
+    config.available_features.add("cuda")

@@ -18,12 +18,16 @@ namespace mlir::pfcn {
 using namespace mlir;
 using namespace mlir::pfcn;
 
+static std::string describe(int64_t count, StringRef noun) {
+  return llvm::formatv("{0} {1}{2}", count, noun, count == 1 ? "" : "s");
+}
+
 static std::string describe(const GpuPlan &plan, const GpuChip &chip) {
   auto count = [&](auto kind) { return llvm::count_if(plan.layers, [&](const Piece &p) { return p.kind == kind; }); };
   int64_t kernels = count(Piece::Kernel), calls = plan.layers.size() - kernels;
-  std::string split = llvm::formatv("{0} kernels", kernels);
+  std::string split = describe(kernels, "kernel");
   if (calls > 0)
-    split += llvm::formatv(" and {0} calls of cuBLAS", calls);
+    split += " and " + describe(calls, "call") + " of cuBLAS";
   return llvm::formatv("{0}: {1:F1} us are estimated for one kernel, {2:F1} for {3} ({4})",
                        plan.isSplit ? split : "one kernel", plan.fused, plan.split, split, chip.product);
 }
