@@ -3,10 +3,11 @@
 #   make test     all tests and checks; the last line counts them
 #   make build    build/bin/pfcn-opt, build/bin/pfcn-run and an importable pfcn in .venv/bin/python
 #   make sanitize the lit and C++ tests under address, undefined-behaviour and thread sanitizers
+#   make fuzz     random models against eager: COUNT=20000, or TIME=600 (seconds), from SEED=0
 #   make format   rewrite C++ and Python in the project's style
 #   make docs     docs/reference: the dialect, the passes and the pipelines
 #   make clean    remove what was built (not .venv)
-.PHONY: setup build demo test sanitize format docs clean
+.PHONY: setup build demo test sanitize fuzz format docs clean
 .DEFAULT_GOAL := build
 
 PYTHON := .venv/bin/python
@@ -27,6 +28,10 @@ demo: build
 
 test: build
 	@$(PYTHON) test/run_all.py
+
+fuzz: build
+	@PYTHONPATH=python $(PYTHON) test/fuzz/fuzz.py --seed $(or $(SEED),0) $(if $(COUNT),--count $(COUNT) \
+	  --seconds $(or $(TIME),1000000),--seconds $(or $(TIME),600))
 
 format: setup
 	@git ls-files -z '*.cpp' '*.h' | xargs -0 -r clang-format-22 -i

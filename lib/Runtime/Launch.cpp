@@ -58,10 +58,24 @@ static void describeView(const Access &access, const at::Tensor &whole, llvm::Sm
   }
 }
 
+/// The same view, of which autograd knows each element. To `as_strided` elements are places in memory: where several
+/// of a leaf's lie in one place, each would get the mean of their gradients.
+static at::Tensor unfold(const Access &access, const at::Tensor &whole) {
+  int64_t size = access.isSelect ? 1 : access.size;
+  at::Tensor reached = whole.narrow(access.dim, access.offset, (access.count - 1) * access.stride + size);
+  at::Tensor all = reached.unfold(access.dim, size, std::max<int64_t>(access.stride, 1)).movedim(access.dim, 0);
+  std::vector<int64_t> sizes = all.sizes().vec();
+  sizes[0] = access.count; // where all read one part, too
+  all = all.expand(sizes);
+  return access.isSelect ? all.squeeze(-1) : all.movedim(-1, access.dim + 1);
+}
+
 at::Tensor Access::getAll(const at::Tensor &whole) const {
   if (isShared)
     return whole;
   if (isView()) {
+    if (whole.requires_grad() && !whole.is_non_overlapping_and_dense())
+      return unfold(*this, whole);
     llvm::SmallVector<int64_t, 8> sizes, strides;
     describeView(*this, whole, sizes, strides);
     return whole.as_strided({sizes.data(), sizes.size()}, {strides.data(), strides.size()},
