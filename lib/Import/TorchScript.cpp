@@ -8,6 +8,7 @@
 
 #include "pfcn/Import/TorchScript.h"
 
+#include "TorchScriptOps.h"
 #include "pfcn/Import/Recorder.h"
 
 #include <ATen/ops/empty.h>
@@ -64,7 +65,6 @@ private:
   IValue makeList(const jit::Node *node, const Frame &frame);
   IValue makeDict(const jit::Node *node, const Frame &frame);
   IValue getAttribute(const c10::intrusive_ptr<c10::ivalue::Object> &object, const std::string &name);
-  void checkBudget(const std::string &name, const jit::Stack &stack);
   /// Runs what only computes numbers, or a literal, without recording it.
   template <typename Run> void runUnrecorded(Run run);
 
@@ -87,12 +87,13 @@ private:
   std::vector<int> modules;
   std::unordered_map<const c10::ivalue::Object *, std::unordered_map<std::string, IValue>> attributes;
   int64_t steps = 0;
+  Budget budget;
   int constants = 0;
 };
 } // namespace
 
 Interpreter::Interpreter(const jit::Module &module, const TorchScriptLimits &limits)
-    : module(module), limits(limits),
+    : module(module), limits(limits), budget(limits.elements),
       recorder({.locate = [this](Tape &) { return place; }, .isAbstract = true, .getAutogradFunction = {}}) {
   for (const auto &named : module.named_modules())
     paths.try_emplace(named.value._ivalue().get(), recorder.getTape().intern(named.name));
@@ -236,15 +237,6 @@ void Interpreter::runLoop(const jit::Node *node, Frame &frame) {
     frame[node->output(i)] = carried[i];
 }
 
-void Interpreter::checkBudget(const std::string &name, const jit::Stack &stack) {
-  if (static_cast<int64_t>(recorder.getTape().calls.size()) > limits.calls)
-    throw ImportError("the model makes more than " + std::to_string(limits.calls) + " calls");
-  bool repeatsList = name == "aten::mul" && stack.size() == 2 && stack[0].isList() && stack[1].isInt();
-  if (repeatsList && stack[1].toInt() > 0 &&
-      static_cast<int64_t>(stack[0].toListRef().size()) > limits.elements / stack[1].toInt())
-    throw ImportError("the model makes a list of more than " + std::to_string(limits.elements) + " elements");
-}
-
 /// Whether the tensor holds a number that the graph computes with, not one of the model's data.
 static bool isConcrete(const at::Tensor &tensor) { return tensor.defined() && !tensor.is_meta(); }
 
@@ -276,7 +268,11 @@ void Interpreter::runOperator(const jit::Node *node, Frame &frame) {
         look(tensor);
   }
   std::string name = node->kind().toQualString();
-  checkBudget(name, stack);
+  if (!mayRun(node))
+    fail(name + " is none of the operators that an import runs", node, frame);
+  if (static_cast<int64_t>(recorder.getTape().calls.size()) > limits.calls)
+    throw ImportError("the model makes more than " + std::to_string(limits.calls) + " calls");
+  budget.spend(name, stack);
   const c10::FunctionSchema *schema = node->maybeSchema();
   jit::Operation operation = node->getOperation();
   auto run = [&] {
@@ -286,7 +282,7 @@ void Interpreter::runOperator(const jit::Node *node, Frame &frame) {
   };
   static const std::unordered_set<std::string> literals = {"aten::tensor", "aten::as_tensor", "prim::NumToTensor",
                                                            "aten::_infer_size"};
-  if ((literals.contains(name) && !readsMeta) || (readsConcrete && !readsMeta)) {
+  if (!readsMeta && (literals.contains(name) || (readsConcrete && isArithmetic(name)))) {
     for (IValue &value : stack)
       if (value.isDevice())
         value = at::Device(at::kCPU);
@@ -295,6 +291,9 @@ void Interpreter::runOperator(const jit::Node *node, Frame &frame) {
       if (value.isTensor() && isConcrete(value.toTensor()) && value.toTensor().dim() > 0)
         value = standIn(value, nameConstant());
   } else {
+    if (readsConcrete && !readsMeta) // it would make memory of what is a number
+      for (IValue &value : stack)
+        value = standIn(value, value.isTensor() ? nameConstant() : "");
     moveToMeta(schema, node, stack);
     run();
   }
@@ -393,6 +392,7 @@ void Interpreter::runNode(const jit::Node *node, Frame &frame) {
     frame[node->output()] = frame.at(node->input());
     return;
   case prim::Print:
+  case aten::warn:
     return;
   case prim::RaiseException: {
     const IValue &message = frame.at(node->input(0));
@@ -538,6 +538,7 @@ std::vector<IValue> Interpreter::makeArguments(const c10::FunctionSchema &schema
 }
 
 void Interpreter::addOutputs(const IValue &value) {
+  budget.spend(1); // a nest may share its parts, and be longer than what made it
   if (value.isTensor() && value.toTensor().defined()) {
     recorder.addOutput(value.toTensor());
   } else if (value.isTuple()) {
@@ -583,8 +584,8 @@ torch::jit::Module pfcn::loadTorchScript(const std::string &path) {
   try {
     return jit::load(path, at::kCPU);
   } catch (const std::exception &error) {
-    std::string text = error.what();
-    throw ImportError(path + " is no TorchScript file, or is damaged: " + text.substr(0, text.find('\n')));
+    llvm::StringRef text = error.what();
+    throw ImportError(path + " is no TorchScript file, or is damaged: " + text.ltrim().split('\n').first.str());
   }
 }
 

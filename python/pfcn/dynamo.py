@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch._dynamo.backends.common import aot_autograd
+from torch._functorch._aot_autograd.schemas import OutputType
 from torch._functorch.partitioners import default_partition
 from torch._guards import TracingContext
 
@@ -150,22 +151,24 @@ def _compile_with_autograd(
     named: dict[str, str] = {}  # the weights of the forward graph, by placeholder
 
     def compile_forward(module: fx.GraphModule, inputs: Sequence[Any]) -> Callable:
-        fixed = set(TracingContext.get().fw_metadata.static_input_indices)
+        metadata = TracingContext.get().fw_metadata
         for i, node in enumerate(_placeholders(module)):
-            if i in fixed:
+            if i in set(metadata.static_input_indices):
                 named[node.name] = paths.get(i, node.name)
-        return compile_boxed(module)
+        return compile_boxed(module, _Views.find(module, metadata))
 
     def compile_backward(module: fx.GraphModule, inputs: Sequence[Any]) -> Callable:
         return compile_boxed(module)
 
-    def compile_boxed(module: fx.GraphModule) -> Callable:
+    def compile_boxed(module: fx.GraphModule, views: _Views | None = None) -> Callable:
         weights = {i: named[node.name] for i, node in enumerate(_placeholders(module))
                    if node.name in named}  # fmt: skip
         compiled = _compile(module, weights, options)
 
         def run(args: list) -> Sequence[Any]:
             results = compiled.run(args)
+            if views is not None:
+                results = views.renew(args, results)
             args.clear()
             return results
 
@@ -181,6 +184,63 @@ def _compile_with_autograd(
     return compiler(graph, example_inputs)
 
 
+class _Views:
+    """Results that are views: of inputs, or of other results.
+
+    AOTAutograd makes them anew of what they view, and where sizes are open it reads the strides and
+    the offset off the graph's result. A plan's results are tensors of their own, so these come from
+    torch's own view operators.
+    """
+
+    def __init__(self, graph: fx.GraphModule, places: list[int], bases: list[int]):
+        self.graph = graph  # from all inputs and the bases to the views
+        self.places = places  # among the results, of the views
+        self.bases = bases  # among the results, of what is viewed
+
+    def renew(self, args: Sequence[Any], results: Sequence[Any]) -> list[Any]:
+        renewed = list(results)
+        views = self.graph(*args, *(results[i] for i in self.bases))
+        for place, view in zip(self.places, views, strict=True):
+            renewed[place] = view
+        return renewed
+
+    @staticmethod
+    def find(module: fx.GraphModule, metadata: Any) -> _Views | None:
+        first = metadata.num_mutated_inp_runtime_indices
+        (outputs,) = next(n for n in module.graph.nodes if n.op == "output").args
+        places = [
+            first + i
+            for i, info in enumerate(metadata.output_info)
+            if info.output_type in _VIEW_OUTPUTS and isinstance(outputs[first + i], fx.Node)
+        ]
+        if not places:
+            return None
+        graph = fx.Graph()
+        copies = {node: graph.node_copy(node) for node in _placeholders(module)}
+        bases: list[int] = []
+
+        def copy(node: fx.Node) -> fx.Node:
+            if node in copies:
+                return copies[node]
+            value = node.meta.get("val")
+            views = [outputs[i] for i in places]
+            if node in outputs and node not in views and isinstance(value, torch.Tensor):
+                bases.append(outputs.index(node))
+                copies[node] = graph.placeholder(f"base_{len(bases)}")
+            else:
+                copies[node] = graph.node_copy(node, copy)
+            return copies[node]
+
+        graph.output([copy(outputs[i]) for i in places])
+        return _Views(fx.GraphModule(module, graph), places, bases)
+
+
+_VIEW_OUTPUTS = {
+    OutputType.alias_of_input,
+    OutputType.alias_of_intermediate,
+    OutputType.alias_of_intermediate_save_as_output,
+    OutputType.alias_of_intermediate_base_is_user_output,
+}
 _aten = torch.ops.aten
 _VIEWS = {
     _aten.t.default, _aten.transpose.int, _aten.permute.default, _aten.view.default,

@@ -246,6 +246,8 @@ def main() -> int:
             small = reduce.minimise(case, fails)
             print(f"  reduced: --case '{json.dumps(small.fields())}'", flush=True)
         done += 1
+        if done % 1000 == 0:
+            print(f"{done} cases, to seed {seed}, {len(failed)} mismatches", flush=True)
     print(
         f"{done} cases from seed {options.seed} in {time.time() - begin:.0f} s"
         f" ({how['compiled']} compiled, {how['eager']} in eager; {how['invalid']} more that eager"

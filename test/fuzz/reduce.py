@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -62,16 +63,15 @@ def without(formula: list, i: int) -> list:
     return result
 
 
-def minimise(case: Case, fails: Callable[[Case], bool], attempts: int = 400) -> Case:
-    """The smallest case found that still fails."""
-    while attempts > 0:
+def minimise(case: Case, fails: Callable[[Case], bool], seconds: float = 120) -> Case:
+    """The smallest case found in time that still fails."""
+    end = time.monotonic() + seconds
+    while True:
         for candidate in smaller(case):
-            attempts -= 1
+            if time.monotonic() > end:
+                return case
             if fails(candidate):
                 case = candidate
                 break
-            if attempts <= 0:
-                break
         else:
             return case
-    return case

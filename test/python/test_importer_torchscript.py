@@ -240,7 +240,7 @@ BAD = {
     Reads: "data",
     Branches: "data",
     Endless: "does not end within",
-    Hoards: "a list of more than",
+    Hoards: "lists and strings of more than",
     Assigns: "assigns the attribute 'calls'",
     TooFew: "3 is unpacked into 2|3 elements|expected",
 }

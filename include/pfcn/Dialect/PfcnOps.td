@@ -631,7 +631,7 @@ class Pfcn_GroupOp<string mnemonic> : Pfcn_Op<mnemonic, [
   let results = (outs Variadic<Pfcn_Tensor>:$results);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    $name `count` $count `ins` `(` $inputs `:` type($inputs) `)` $input_accesses
+    $name `count` $count `ins` `(` ($inputs^ `:` type($inputs))? `)` $input_accesses
     `outs` `(` $inits `:` type($inits) `)` $init_accesses attr-dict-with-keyword $body `->` type($results)
   }];
   let extraClassDeclaration = [{
@@ -718,7 +718,7 @@ def Pfcn_LaunchOp : Pfcn_Op<"launch", [Pure, AttrSizedOperandSegments]> {
                        Pfcn_AccessArrayAttr:$init_accesses);
   let results = (outs Variadic<Pfcn_Tensor>:$results);
   let assemblyFormat = [{
-    $kernel `count` $count `tiles` $tiles `ins` `(` $inputs `:` type($inputs) `)` $input_accesses
+    $kernel `count` $count `tiles` $tiles `ins` `(` ($inputs^ `:` type($inputs))? `)` $input_accesses
     `outs` `(` $inits `:` type($inits) `)` $init_accesses attr-dict `->` type($results)
   }];
 }

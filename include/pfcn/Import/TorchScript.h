@@ -17,10 +17,10 @@ namespace pfcn {
 torch::jit::Module loadTorchScript(const std::string &path);
 
 struct TorchScriptLimits {
-  int64_t steps = 20'000'000;    // nodes interpreted
-  int64_t calls = 5'000'000;     // operators recorded
-  int64_t elements = 50'000'000; // of one list
-  int64_t depth = 500;           // methods within methods
+  int64_t steps = 20'000'000;     // nodes interpreted
+  int64_t calls = 5'000'000;      // operators recorded
+  int64_t elements = 200'000'000; // of lists and strings, of all that are made
+  int64_t depth = 500;            // methods within methods
 };
 
 /// Where sizes are open, `forward` is interpreted at several sizes far apart, and must do the

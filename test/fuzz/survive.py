@@ -1,0 +1,64 @@
+"""A process within limits, and whether it ended as a process should."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MEMORY = 4 << 30
+
+
+@dataclass
+class Outcome:
+    status: int | None  # None: it did not end
+    text: str
+
+    @property
+    def is_fine(self) -> bool:
+        """Success, or a failure that says why."""
+        if self.status == 1:
+            return "error" in self.text.lower() and "PLEASE submit a bug report" not in self.text
+        return self.status == 0
+
+    def __str__(self) -> str:
+        if self.status is None:
+            return "does not end"
+        if self.status < 0:
+            return f"{signal.Signals(-self.status).name}: {self.text.strip()[-300:]}"
+        return f"exit status {self.status}: {self.text.strip()[-300:]}"
+
+
+def limit(seconds: int, memory: int = MEMORY) -> None:
+    """Of this process: time, memory, and no files beyond a few bytes."""
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def run_limited(command: list, seconds: int, folder: Path, memory: int = MEMORY) -> Outcome:
+    log = folder / "stderr"
+    with log.open("wb") as stderr, open(os.devnull, "wb") as stdout:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            preexec_fn=lambda: limit(seconds, memory),
+        )
+        try:
+            process.wait(timeout=10 * seconds)  # of the clock: the machine may be busy
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return Outcome(None, "")
+    with log.open("rb") as stderr:
+        stderr.seek(max(0, log.stat().st_size - 20_000))
+        text = stderr.read().decode(errors="replace")
+    if process.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        return Outcome(None, text)
+    return Outcome(process.returncode, text)
