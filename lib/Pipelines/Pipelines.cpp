@@ -63,7 +63,22 @@ void mlir::pfcn::buildNvvmPipeline(OpPassManager &pm, const NvvmPipelineOptions 
   addCleanup(pm);
 }
 
+namespace {
+struct TestFailurePass : PassWrapper<TestFailurePass, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(TestFailurePass)
+  StringRef getArgument() const override { return "pfcn-test-failure"; }
+  StringRef getDescription() const override { return "fails, to test what happens then"; }
+  void runOnOperation() override {
+    getOperation().emitError("this pass fails, as asked");
+    signalPassFailure();
+  }
+};
+} // namespace
+
+std::unique_ptr<Pass> mlir::pfcn::createTestFailurePass() { return std::make_unique<TestFailurePass>(); }
+
 void mlir::pfcn::registerPipelines(std::function<std::string()> getChip) {
+  PassRegistration<TestFailurePass>();
   PassPipelineRegistration<>("pfcn-pipeline-fuse", "from an imported model to batched kernels",
                              [](OpPassManager &pm) { buildFusePipeline(pm); });
   PassPipelineRegistration<CpuPipelineOptions>("pfcn-pipeline-cpu", "from a model to functions of vector code",

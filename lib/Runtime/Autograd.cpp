@@ -4,6 +4,7 @@
 
 #include "pfcn/Dialect/Pfcn.h"
 #include "pfcn/Runtime/Compile.h"
+#include "pfcn/Runtime/Reproducer.h"
 #include "pfcn/Transforms/Passes.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -69,7 +70,16 @@ Gradient::Backward Gradient::compile(const std::vector<bool> &wanted, bool isFol
         !llvm::all_of(argument.getUsers(), [](mlir::Operation *user) { return mlir::isa<mlir::tensor::DimOp>(user); }));
   CompileOptions how = *options;
   how.useKernels &= !isFollowed;
-  result.plan = runtime::compile(*model, how)->plan;
+  try {
+    result.plan = runtime::compile(*model, how)->plan;
+  } catch (const CompileFailure &failure) {
+    // The forward pass is done: torch's functions finish what it began.
+    if (!how.useKernels)
+      throw;
+    TORCH_WARN("pfcn: the backward of a group runs on torch's functions: ", failure.what());
+    how.useKernels = false;
+    result.plan = runtime::compile(*model, how)->plan;
+  }
   return result;
 }
 

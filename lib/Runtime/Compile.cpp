@@ -9,6 +9,7 @@
 #include "pfcn/Pipelines/Pipelines.h"
 #include "pfcn/Runtime/Autograd.h"
 #include "pfcn/Runtime/CudaLaunch.h"
+#include "pfcn/Runtime/Reproducer.h"
 #include "pfcn/Transforms/Passes.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -55,7 +56,7 @@ private:
 class Compiler {
 public:
   Compiler(const Model &model, const CompileOptions &options)
-      : options(options), module(mlir::cast<mlir::ModuleOp>(model.module.get()->clone())),
+      : options(options), original(*model.module), module(mlir::cast<mlir::ModuleOp>(model.module.get()->clone())),
         messages(module->getContext()) {}
 
   std::shared_ptr<Compilation> run() {
@@ -78,13 +79,38 @@ public:
 private:
   template <typename Body> void phase(const char *name, Body body) {
     auto begin = std::chrono::steady_clock::now();
-    body();
+    current = name;
+    try {
+      TORCH_CHECK(!isFailureInjected(name) || runsPasses(name), "pfcn: a failure of phase ", name, ", as asked");
+      body();
+    } catch (const CudaFailure &) {
+      throw; // of the device, not of the compiler
+    } catch (const CompileFailure &) {
+      throw;
+    } catch (const c10::Error &error) {
+      fail(error.what_without_backtrace());
+    } catch (const std::exception &error) {
+      fail(error.what());
+    }
     result->seconds.emplace_back(name, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
 
-  void runPasses(mlir::PassManager &manager, const char *what) {
+  static bool runsPasses(llvm::StringRef phase) { return phase == "detect" || phase == "lower"; }
+
+  /// Runs passes of the current phase. All pipelines since the beginning are kept, to run them again if one fails.
+  void runPasses(const PipelineBuilder &build, const char *what) {
+    auto buildAll = [build, isBroken = isFailureInjected(current)](mlir::OpPassManager &manager) {
+      build(manager);
+      if (isBroken)
+        manager.addPass(createTestFailurePass());
+    };
+    pipelines.push_back(buildAll);
+    mlir::PassManager manager(module->getContext());
+    buildAll(manager);
     TORCH_CHECK(llvm::succeeded(manager.run(*module)), "pfcn: ", what, " failed: ", messages.text);
   }
+
+  [[noreturn]] void fail(const std::string &message);
 
   void detect();
   void differentiate();
@@ -97,7 +123,10 @@ private:
   std::string print();
 
   const CompileOptions &options;
+  mlir::ModuleOp original; // stays as it is
   mlir::OwningOpRef<mlir::ModuleOp> module;
+  std::string current; // phase
+  std::vector<PipelineBuilder> pipelines;
   std::vector<std::shared_ptr<const Gradient>> gradients;
   Messages messages;
   std::shared_ptr<CompiledKernels> kernels;
@@ -105,17 +134,32 @@ private:
   std::shared_ptr<Compilation> result = std::make_shared<Compilation>();
 };
 
+/// With the smallest module that fails in the same way, as far as passes do.
+void Compiler::fail(const std::string &message) {
+  std::string text, flags = "--run-reproducer";
+  if (runsPasses(current)) {
+    text = reproducePassFailure(original, pipelines);
+    if (text.empty()) {
+      text = printWithoutValues(original);
+      flags = cuda ? "--pfcn-pipeline-nvvm" : "--pfcn-pipeline-cpu";
+    }
+  } else {
+    text = printWithoutValues(*module);
+    flags = current != "kernels" ? "" : cuda ? "--emit=ptx" : "--emit=obj -o /dev/null";
+  }
+  throw CompileFailure(current, message, text, flags);
+}
+
 void Compiler::detect() {
-  FusionReport report;
-  mlir::PassManager manager(module->getContext());
-  buildDetectPipeline(manager, &report);
-  runPasses(manager, "detection");
+  // The passes may run again, after this function.
+  auto report = std::make_shared<FusionReport>();
+  runPasses([report](mlir::OpPassManager &manager) { buildDetectPipeline(manager, report.get()); }, "detection");
+  FusionReport found = *report;
   if (options.differentiate)
     differentiate();
-  mlir::PassManager batching(module->getContext());
-  batching.addNestedPass<mlir::func::FuncOp>(createBatchInstancesPass());
-  runPasses(batching, "batching");
-  for (FusionReport::Group &group : report.groups) {
+  runPasses([](mlir::OpPassManager &manager) { manager.addNestedPass<mlir::func::FuncOp>(createBatchInstancesPass()); },
+            "batching");
+  for (FusionReport::Group &group : found.groups) {
     GroupInfo &info = result->groups.emplace_back();
     info.name = std::move(group.name);
     info.instances = group.instances;
@@ -127,7 +171,7 @@ void Compiler::detect() {
     info.bytesBefore = group.bytesBefore;
     info.bytesAfter = group.bytesAfter;
   }
-  for (FusionReport::Miss &miss : report.missed)
+  for (FusionReport::Miss &miss : found.missed)
     result->missed.push_back(
         {std::move(miss.reason), std::move(miss.suggestion), std::move(miss.where), std::move(miss.other)});
   numberGroups();
@@ -219,22 +263,26 @@ void Compiler::differentiate() {
 }
 
 void Compiler::lower() {
-  mlir::PassManager manager(module->getContext());
   if (cuda) {
-    NvvmPipelineOptions pipeline;
-    pipeline.chip = cuda->device->getChip();
-    pipeline.allowTf32 = options.allowTf32;
-    pipeline.library = !options.cudaCopies;
-    buildNvvmPipeline(manager, pipeline);
-    return runPasses(manager, "lowering");
+    auto build = [chip = cuda->device->getChip(), allowTf32 = options.allowTf32,
+                  library = !options.cudaCopies](mlir::OpPassManager &manager) {
+      NvvmPipelineOptions pipeline;
+      pipeline.chip = chip;
+      pipeline.allowTf32 = allowTf32;
+      pipeline.library = library;
+      buildNvvmPipeline(manager, pipeline);
+    };
+    return runPasses(build, "lowering");
   }
   llvm::Expected<int64_t> vectorBytes = Target().getVectorBytes();
   TORCH_CHECK(vectorBytes, "pfcn: ", llvm::toString(vectorBytes.takeError()));
-  CpuPipelineOptions pipeline;
-  pipeline.vectorBytes = *vectorBytes;
-  pipeline.packWeights = options.freeze;
-  buildCpuPipeline(manager, pipeline);
-  runPasses(manager, "lowering");
+  auto build = [vectorBytes = *vectorBytes, packWeights = options.freeze](mlir::OpPassManager &manager) {
+    CpuPipelineOptions pipeline;
+    pipeline.vectorBytes = vectorBytes;
+    pipeline.packWeights = packWeights;
+    buildCpuPipeline(manager, pipeline);
+  };
+  runPasses(build, "lowering");
 }
 
 bool Compiler::hasLaunches() {

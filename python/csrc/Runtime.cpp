@@ -9,6 +9,7 @@
 #include "pfcn/Runtime/Compile.h"
 #include "pfcn/Runtime/CudaLaunch.h"
 #include "pfcn/Runtime/MachineProbe.h"
+#include "pfcn/Runtime/Reproducer.h"
 #include "pfcn/Runtime/StackedLeaf.h"
 
 #include <torch/csrc/Exceptions.h>
@@ -21,6 +22,13 @@ using namespace pfcn::runtime;
 static void raise(const CudaFailure &failure) {
   py::object type = py::module_::import("pfcn.errors").attr("CudaError");
   PyErr_SetObject(type.ptr(), type(failure.name, failure.what(), failure.remedy).ptr());
+}
+
+/// `pfcn.CompileError`, with a file that reproduces it.
+static void raise(const CompileFailure &failure) {
+  py::object make = py::module_::import("pfcn.errors").attr("compile_failure");
+  py::object error = make(failure.phase, failure.what(), failure.reproducer, failure.flags);
+  PyErr_SetObject(py::type::of(error).ptr(), error.ptr());
 }
 
 /// The Python callable of a dispatcher: NotImplemented where Python has to decide.
@@ -248,6 +256,8 @@ static void bindCompile(py::module_ &module) {
         return std::make_pair(device->getName(), device->getChip());
       },
       py::arg("ordinal"), "(name, chip) of a CUDA device; raises CudaError where there is none.");
+  module.def("inject_failure", &injectFailure, py::arg("phase"),
+             "For tests: detect, lower, kernels or plan fails from now on; '' for none.");
   module.def("parse", &parseModel, py::arg("text"), py::arg("tensors"), "A model from MLIR text.");
 }
 
@@ -256,6 +266,8 @@ void pfcn::bindRuntime(py::module_ &module) {
     try {
       std::rethrow_exception(pointer);
     } catch (const CudaFailure &failure) {
+      raise(failure);
+    } catch (const CompileFailure &failure) {
       raise(failure);
     }
   });

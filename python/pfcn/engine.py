@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from . import _C, capture
-from .errors import CaptureError, CompileError, CudaError, Error, FusionError
+from .errors import CaptureError, CudaError, Error, FusionError, as_compile_error
 from .plans import Options, Plans, prepared
 from .report import Report
 
@@ -247,10 +247,7 @@ class Engine:
         if self.options.on_error == "raise":
             if isinstance(error, CudaError):
                 raise error
-            raise CompileError(
-                message
-                + '\n  remedy: report it; on_error="eager" runs the model in eager meanwhile'
-            ) from error
+            raise as_compile_error(error, 'on_error="eager" runs the model') from error
         warnings.warn(f"pfcn: the model runs in eager: {message}", stacklevel=2)
         self.eager_reason = message
         return Call()

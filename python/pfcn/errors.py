@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+
 
 class Error(RuntimeError):
     """What pfcn raises."""
@@ -31,7 +33,42 @@ class FusionError(Error):
 
 
 class CompileError(Error):
-    """A recorded model that could not be compiled: a defect of pfcn, not of the model."""
+    """A recorded model that could not be compiled: a defect of pfcn, not of the model.
+
+    phase: of the compiler: detect, lower, kernels, plan; empty where it is none of these
+    reproducer: a file that fails again, without values of the user's; empty where there is none
+    """
+
+    def __init__(self, message: str, phase: str = "", reproducer: str = ""):
+        self.phase, self.reproducer = phase, reproducer
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple:
+        return (CompileError, (str(self), self.phase, self.reproducer))
+
+
+def compile_failure(phase: str, message: str, text: str, flags: str) -> CompileError:
+    """For the compiler: the error, and the file that goes with it."""
+    first = message.removeprefix("pfcn: ")
+    path = ""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix=f"pfcn-{phase}-", suffix=".mlir", delete=False
+        ) as file:
+            path = file.name
+            file.write(f"// pfcn-opt {path} {flags}\n{text}")
+    except OSError as error:
+        where = f"no file to reproduce it could be written: {error.strerror}"
+    else:
+        where = f"it is reproduced by: pfcn-opt {path} {flags}".rstrip()
+    return CompileError(f"phase {phase}: {first}\n  {where}", phase, path)
+
+
+def as_compile_error(error: Exception, advice: str) -> CompileError:
+    """What a failed compilation raises: with `advice`, what runs the model meanwhile."""
+    phase, reproducer = getattr(error, "phase", ""), getattr(error, "reproducer", "")
+    message = f"compiling failed: {error}\n  remedy: report it; {advice} in eager meanwhile"
+    return CompileError(message, phase, reproducer)
 
 
 class CudaError(Error):

@@ -18,7 +18,7 @@ import torch
 from torch import fx
 
 from . import _C, capture
-from .errors import CaptureError, CompileError, CudaError, FusionError
+from .errors import CaptureError, CudaError, FusionError, as_compile_error
 from .plans import Options, Plans, prepared
 from .report import Report
 
@@ -99,10 +99,8 @@ class Graph:
         if self.options.on_error == "raise":
             if isinstance(error, CudaError):
                 raise error
-            raise CompileError(
-                message + '\n  remedy: report it; options={"on_error": "eager"} runs the graph in'
-                " eager meanwhile"
-            ) from error
+            advice = 'options={"on_error": "eager"} runs the graph'
+            raise as_compile_error(error, advice) from error
         warnings.warn(f"pfcn: a graph runs in eager: {message}", stacklevel=2)
         self.eager_reason = message
 

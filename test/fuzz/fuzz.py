@@ -33,16 +33,28 @@ class Differs(AssertionError):
     """Another result than eager's, or an error that eager does not raise."""
 
 
-def as_exact(value):
+def as_exact(value, noise: float = 0.0):
     is_float = isinstance(value, torch.Tensor) and value.is_floating_point()
-    return value.double() if is_float else value
+    if not is_float:
+        return value
+    wide = value.detach().double()
+    return wide * (1 + noise * torch.randn_like(wide)) if noise else wide
+
+
+def make_exact(model: nn.Module, noise: float) -> nn.Module:
+    """The model in f64, and its weights as far off."""
+    wide = copy.deepcopy(model).double()
+    for parameter in wide.parameters():
+        parameter.data = as_exact(parameter, noise)
+    return wide
 
 
 def compare(actual, expected, exact, strides: bool = True) -> None:
     """Raises where the two differ by more than what eager itself is off.
 
-    `exact()` are the same results, computed in f64. Normalising two nearly equal numbers makes any
-    rounding large: there, both are measured against these.
+    `exact(noise)` are the same results, computed in f64, of weights and inputs that are off by a
+    factor of about 1 + noise. Normalising two nearly equal numbers makes any rounding large: there,
+    the result is measured against these.
     """
     ours, theirs = tree_leaves(actual), tree_leaves(expected)
     dtypes = {t.dtype for t in theirs if isinstance(t, torch.Tensor)}
@@ -53,12 +65,14 @@ def compare(actual, expected, exact, strides: bool = True) -> None:
     except AssertionError as error:
         if not dtypes & {torch.float32, torch.bfloat16, torch.float16}:
             raise Differs(str(error)) from error
-        for mine, eager, truth in zip(ours, theirs, tree_leaves(exact()), strict=True):
+        truths = [tree_leaves(exact(noise)) for noise in (0.0, *[6e-8] * 3)]
+        for mine, eager, truth, *moved in zip(ours, theirs, *truths, strict=True):
             if eager is None:
                 continue
             same = (mine.shape, mine.dtype) == (eager.shape, eager.dtype)
             same &= not strides or mine.stride() == eager.stride()
-            allowed = 4 * (eager.double() - truth).abs().max() + 1e-6
+            off = [(other.double() - truth).abs().max() for other in (eager, *moved)]
+            allowed = 4 * max(off) + 1e-6
             if not same or not (mine.double() - truth).abs().max() <= allowed:
                 raise Differs(str(error)) from error
 
@@ -112,17 +126,18 @@ def edit(model: nn.Module, kind: str) -> None:
 
 
 def check_inference(case: Case, model: nn.Module, inputs: list) -> pfcn.Compiled | None:
-    exact = copy.deepcopy(model).double() if case.torch_dtype.is_floating_point else model
+    exact = copy.deepcopy(model)
     with torch.no_grad():
         fast = compile_for(case, model, inputs[0])
         calls = [inputs[0]] * 2 if case.mode in ("traced", "exported") else [*inputs, inputs[0]]
         for number, arguments in enumerate(calls):
             if number == 2 and case.edit:
                 edit(model, case.edit)
-                exact = copy.deepcopy(model).double()
+                exact = copy.deepcopy(model)
 
-            def truth(model: nn.Module = exact, arguments: tuple = arguments):
-                return model(*tree_map(as_exact, arguments))
+            def truth(noise: float, model: nn.Module = exact, arguments: tuple = arguments):
+                wide = tree_map(lambda value: as_exact(value, noise), arguments)
+                return make_exact(model, noise)(*wide)
 
             compare(fast(*arguments), model(*arguments), truth)
     return fast if isinstance(fast, pfcn.Compiled) else None
@@ -140,23 +155,24 @@ def compile_for(case: Case, model: nn.Module, arguments: tuple):
 
 
 def check_training(case: Case, model: nn.Module, inputs: list) -> pfcn.Compiled:
-    plain, exact = copy.deepcopy(model), copy.deepcopy(model).double()
+    plain = copy.deepcopy(model)
     fast = pfcn.compile(model, inputs[0] if case.mode == "stacked" else None)
     if case.mode == "stacked":
         with contextlib.suppress(pfcn.Error):  # nothing to stack: trained as it is
             pfcn.optim.stack(fast)
     for arguments in (*inputs, inputs[0]):
-        wide = tree_map(as_exact, arguments)
         ours = gradients(fast, list(model.parameters()), arguments)
         theirs = gradients(plain, list(plain.parameters()), arguments)
         if case.mode == "stacked":
             ours = (ours[0], unclear(*zip(*zip(ours[1], theirs[1], strict=True))))
 
-        def truth(which: int, wide: tuple = wide):
+        def truth(which: int, noise: float, arguments: tuple = arguments):
+            wide = tree_map(lambda value: as_exact(value, noise), arguments)
+            exact = make_exact(plain, noise)
             return gradients(exact, list(exact.parameters()), wide)[which]
 
-        compare(ours[0], theirs[0], lambda: truth(0))
-        compare(ours[1], theirs[1], lambda: truth(1), strides=False)
+        compare(ours[0], theirs[0], lambda noise: truth(0, noise))
+        compare(ours[1], theirs[1], lambda noise: truth(1, noise), strides=False)
     return fast
 
 

@@ -118,7 +118,8 @@ def make_mlp(case: Case, odd: str, widen: int) -> nn.Module:
         linear = nn.Linear(sizes[i], sizes[i + 1], bias=layer["bias"] != (odd == "bias"))
         is_square = sizes[i] == sizes[i + 1]
         modules.append(Residual(linear) if layer["residual"] and is_square else linear)
-        if layer["norm"]:
+        # Of two normalised numbers the gradient is a difference that is all rounding.
+        if layer["norm"] and not (case.trains and sizes[i + 1] < 4):
             norm = nn.LayerNorm if layer["norm"] == "layer" else nn.RMSNorm
             modules.append(norm(sizes[i + 1]))
         name = "tanh" if odd == "activation" else layer["activation"]
@@ -204,7 +205,7 @@ def make_convolution(case: Case, odd: str, widen: int) -> nn.Module:
             "batch": getattr(nn, "BatchNorm" + suffix),
             "instance": getattr(nn, "InstanceNorm" + suffix),
         }.get(layer["norm"])
-        if layer["norm"] == "group":
+        if layer["norm"] == "group" and not case.trains:
             modules.append(nn.GroupNorm(2 if channels % 2 == 0 else 1, channels))
         elif norm is not None and not (layer["norm"] == "instance" and case.trains):
             modules.append(norm(channels))

@@ -51,6 +51,9 @@ void buildCpuPipeline(OpPassManager &pm, const CpuPipelineOptions &options);
 /// From batched kernels to functions of a GPU.
 void buildNvvmPipeline(OpPassManager &pm, const NvvmPipelineOptions &options);
 
+/// `--pfcn-test-failure`: a pass that fails, to test what happens then.
+std::unique_ptr<Pass> createTestFailurePass();
+
 /// `--pfcn-pipeline-fuse`, and `--pfcn-pipeline-cpu` and `--pfcn-pipeline-nvvm`, which fuse first what is
 /// not fused yet. `getChip` is asked for the chip of the last one where its options do not name it.
 void registerPipelines(std::function<std::string()> getChip);

@@ -73,7 +73,7 @@ struct Compilation {
   std::string fusedText, loweredText;
 };
 
-/// Throws `c10::Error` where a pass or the code generator fails.
+/// Throws `CompileFailure` where a pass or the code generator fails.
 std::shared_ptr<Compilation> compile(const Model &model, const CompileOptions &options);
 
 /// A model from MLIR text; tensors are given by path. Throws `c10::Error` with the
