@@ -40,7 +40,7 @@ class Pointwise(nn.Module):
 
 
 def agree(model, *inputs, freeze=False, fused=True):
-    """Values, and special ones at the same places: eager's, or the exact ones where eager is off."""
+    """Values, and special ones at the same places; exact ones where eager is off."""
     with torch.no_grad():
         fast = pfcn.compile(copy.deepcopy(model), (inputs[0],), freeze=freeze)
         dtype = next(model.parameters()).dtype
