@@ -145,6 +145,7 @@ MaybeSize mlir::pfcn::findSize(Value value, int64_t dim) {
       })
       .Case<OpaqueOp>([&](OpaqueOp opaque) { return findForeign(opaque, value, dim); })
       .Case<RecurrenceOp>([&](RecurrenceOp recurrence) { return findSize(recurrence.getInput(), dim); })
+      .Case<RecurrenceAdjointOp>([&](RecurrenceAdjointOp adjoint) { return findSize(adjoint.getUpstream(), dim); })
       .Default([&](Operation *other) -> MaybeSize {
         if (!isa<BatchingOpInterface>(other)) // no op of a body, so its own result may be asked
           return SizeSource{value, dim};

@@ -56,10 +56,9 @@ std::optional<double> mlir::pfcn::estimateLibrary(KernelOp kernel, int64_t vecto
     cost += callCost + std::max(compute, rowsFactor * getStreamCost(bytes));
   };
   // Per step two products and some ten elementwise calls, which read and write tensors of the size of the gates.
-  auto addRecurrence = [&](RecurrenceOp op) {
+  auto addRecurrence = [&](auto op, double states, double depth) {
     double steps = ShapedType::isDynamic(op.getSteps()) ? assumedDynamicSize : op.getSteps();
-    double gates = countElements(op.getHidden()) * RecurrenceOp::getGateCount(op.getKind());
-    double depth = ranked(op.getInput()).getShape().back() + op.getWidth();
+    double gates = states * RecurrenceOp::getGateCount(op.getKind());
     double multiply = gates * depth / lanes / rate + 2 * kernel.getCount() * matrixCost;
     double pointwise = gates / lanes * transcendentalCost + 10 * rowsFactor * getStreamCost(3 * gates * sizeof(float));
     cost += steps * (12 * callCost + multiply + pointwise);
@@ -71,7 +70,14 @@ std::optional<double> mlir::pfcn::estimateLibrary(KernelOp kernel, int64_t vecto
       continue; // mostly views
     if (auto recurrence = dyn_cast<RecurrenceOp>(op)) {
       hasProduct = true;
-      addRecurrence(recurrence);
+      addRecurrence(recurrence, countElements(recurrence.getHidden()),
+                    ranked(recurrence.getInput()).getShape().back() + recurrence.getWidth());
+      continue;
+    }
+    if (auto adjoint = dyn_cast<RecurrenceAdjointOp>(op)) {
+      hasProduct = true;
+      double steps = ShapedType::isDynamic(adjoint.getSteps()) ? assumedDynamicSize : adjoint.getSteps();
+      addRecurrence(adjoint, countElements(adjoint.getUpstream()) / steps, adjoint.getWidth());
       continue;
     }
     hasProduct |= isProduct(&op);

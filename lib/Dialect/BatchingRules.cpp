@@ -225,6 +225,18 @@ Batched RecurrenceOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands,
                                      innerBias, getReverseAttr(), getKeepCellsAttr()));
 }
 
+Batched RecurrenceAdjointOp::batch(OpBuilder &builder, ArrayRef<BatchedValue> operands, int64_t count) {
+  Location loc = getLoc();
+  Value upstream = materialize(builder, loc, operands[0], count),
+        factors = materialize(builder, loc, operands[1], count);
+  Value cell = getCellUpstream() ? materialize(builder, loc, operands[3], count) : Value();
+  SmallVector<int64_t> shape(cast<RankedTensorType>(getType()).getShape());
+  shape.insert(shape.begin(), count);
+  auto type = RankedTensorType::get(shape, getElementTypeOrSelf(getType()));
+  return single(RecurrenceAdjointOp::create(builder, loc, type, getKindAttr(), upstream, factors, operands[2].value,
+                                            cell, getReverseAttr()));
+}
+
 //===----------------------------------------------------------------------------===//
 // Views and joins
 //===----------------------------------------------------------------------------===//

@@ -72,6 +72,12 @@ inline Expr where(Expr condition, double a, Expr b) { return where(condition, b.
 Expr sumTo(Expr gradient, RankedTensorType type);
 /// `value`, which broadcasts, in the shape of `like`, whose dynamic sizes are known where it is.
 Expr expandTo(Expr value, Value like);
+/// a^T b over all rows: [O, K] of [..., O] and [..., K].
+Value multiplyRows(OpBuilder &builder, Location loc, Value a, Value b);
+/// What a slice of `whole` has taken, put back where it was, and zeros elsewhere. Fails for steps along a dynamic
+/// dimension.
+FailureOr<Value> embed(OpBuilder &builder, Location loc, Value part, Value whole, int64_t dim, int64_t start,
+                       int64_t end, int64_t step);
 
 } // namespace mlir::pfcn
 

@@ -75,8 +75,7 @@ static Value flattenRows(OpBuilder &builder, Location loc, Value value) {
 // Contractions
 //===----------------------------------------------------------------------------===//
 
-/// a^T b over all rows: [O, K] of [..., O] and [..., K].
-static Value multiplyRows(OpBuilder &builder, Location loc, Value a, Value b) {
+Value mlir::pfcn::multiplyRows(OpBuilder &builder, Location loc, Value a, Value b) {
   a = flattenRows(builder, loc, a);
   b = flattenRows(builder, loc, b);
   return MatmulOp::create(builder, loc, transpose(builder, loc, a), b);
@@ -221,9 +220,6 @@ static Expr widen(Expr value) {
   return isa<Float16Type, BFloat16Type>(element) ? value.to(value.builder->getF32Type()) : value;
 }
 
-/// None yet: a model with a group of them trains in eager.
-Gradients RecurrenceOp::vjp(OpBuilder &, Value, ArrayRef<bool>) { return failure(); }
-
 Gradients SoftmaxOp::vjp(OpBuilder &builder, Value upstream, ArrayRef<bool>) {
   Expr g = widen({&builder, getLoc(), upstream}), r = widen({&builder, getLoc(), getResult()});
   Expr product = g * r;
@@ -299,29 +295,31 @@ static Value padWithZeros(OpBuilder &builder, Location loc, Value gradient, Valu
   return parts.size() == 1 ? gradient : CatOp::create(builder, loc, parts, dim).getResult();
 }
 
-Gradients SliceOp::vjp(OpBuilder &builder, Value upstream, ArrayRef<bool>) {
-  Location loc = getLoc();
-  int64_t dim = getDim(), step = getStep();
-  int64_t start = getStart(), end = getEnd(), size = getInput().getType().getDimSize(dim);
+FailureOr<Value> mlir::pfcn::embed(OpBuilder &builder, Location loc, Value part, Value whole, int64_t dim,
+                                   int64_t start, int64_t end, int64_t step) {
   if (step == 1)
-    return single(padWithZeros(builder, loc, upstream, getInput(), dim, start, end));
+    return padWithZeros(builder, loc, part, whole, dim, start, end);
   // Between the elements lie step - 1 zeros each: as another dimension, which is then merged.
-  int64_t count = ranked(upstream).getDimSize(dim);
-  if (!getInput().getType().hasStaticShape() || count == 0)
+  int64_t size = ranked(whole).getDimSize(dim), count = ranked(part).getDimSize(dim);
+  if (ShapedType::isDynamic(size) || count == 0)
     return failure();
-  Value column = UnsqueezeOp::create(builder, loc, upstream, dim + 1);
-  SmallVector<int64_t> shape(ranked(column).getShape());
-  shape[dim + 1] = step - 1;
-  Expr zero = Expr{&builder, loc, upstream}.constant(0.0);
-  Value zeros =
-      ExpandOp::create(builder, loc, RankedTensorType::get(shape, ranked(upstream).getElementType()), zero.value);
-  Value spread = CatOp::create(builder, loc, ValueRange{column, zeros}, dim + 1);
-  SmallVector<int64_t> merged(ranked(upstream).getShape());
+  Expr column{&builder, loc, UnsqueezeOp::create(builder, loc, part, dim + 1)};
+  SmallVector<Value> parts(step, expandTo(column.constant(0.0), column.value).value);
+  parts.front() = column.value;
+  SmallVector<int64_t> merged(ranked(part).getShape());
   merged[dim] = count * step;
-  spread = ReshapeOp::create(builder, loc, RankedTensorType::get(merged, ranked(upstream).getElementType()), spread);
+  Value spread = ReshapeOp::create(builder, loc, RankedTensorType::get(merged, ranked(part).getElementType()),
+                                   CatOp::create(builder, loc, parts, dim + 1));
   if (start + count * step > size)
     spread = SliceOp::create(builder, loc, spread, dim, 0, size - start, 1);
-  return single(padWithZeros(builder, loc, spread, getInput(), dim, start, std::min(start + count * step, size)));
+  return padWithZeros(builder, loc, spread, whole, dim, start, std::min(start + count * step, size));
+}
+
+Gradients SliceOp::vjp(OpBuilder &builder, Value upstream, ArrayRef<bool>) {
+  FailureOr<Value> gradient = embed(builder, getLoc(), upstream, getInput(), getDim(), getStart(), getEnd(), getStep());
+  if (failed(gradient))
+    return failure();
+  return single(*gradient);
 }
 
 Gradients SelectOp::vjp(OpBuilder &builder, Value upstream, ArrayRef<bool>) {

@@ -234,6 +234,35 @@ LogicalResult RecurrenceOp::verify() {
   return success();
 }
 
+int64_t RecurrenceAdjointOp::getFactorCount(StringRef kind) { return kind == "lstm" ? 6 : kind == "gru" ? 4 : 1; }
+
+int64_t RecurrenceAdjointOp::getPartCount(StringRef kind) { return kind == "lstm" ? 5 : kind == "gru" ? 4 : 1; }
+
+LogicalResult RecurrenceAdjointOp::verify() {
+  int64_t gates = RecurrenceOp::getGateCount(getKind());
+  if (gates == 0)
+    return emitOpError("knows lstm, gru, tanh and relu, not ") << getKind();
+  RankedTensorType upstream = ranked(getUpstream());
+  if (upstream.getRank() < 3 || upstream.isDynamicDim(upstream.getRank() - 1))
+    return emitOpError("takes upstream gradients [*B, time, width] of a known width");
+  int64_t width = getWidth();
+  auto getParts = [&](int64_t count) {
+    SmallVector<int64_t> shape(upstream.getShape());
+    shape.back() = count * width;
+    return upstream.clone(shape);
+  };
+  if (ranked(getFactors()) != getParts(getFactorCount(getKind())))
+    return emitOpError("factors must be ") << getParts(getFactorCount(getKind()));
+  ArrayRef<int64_t> weight = ranked(getHiddenWeight()).getShape();
+  if (weight.size() < 2 || weight.size() > 3 || weight.take_back(2) != ArrayRef<int64_t>{gates * width, width})
+    return emitOpError("the weight must be [") << gates << " · width, width], the width " << width;
+  if (getCellUpstream() && (getKind() != "lstm" || ranked(getCellUpstream()) != upstream))
+    return emitOpError("gradients of the cell state are those of an lstm, and have the type of the hidden state's");
+  if (ranked(getResult()) != getParts(getPartCount(getKind())))
+    return emitOpError("must have the result type ") << getParts(getPartCount(getKind()));
+  return success();
+}
+
 LogicalResult PermuteOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor adaptor,
                                           SmallVectorImpl<Type> &types) {
   RankedTensorType input = ranked(adaptor.getInput());

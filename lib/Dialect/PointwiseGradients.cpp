@@ -80,15 +80,6 @@ PFCN_FLAT(TruncOp)
 PFCN_FLAT(RoundOp)
 #undef PFCN_FLAT
 
-// None here: groups with these are trained in eager.
-#define PFCN_WITHOUT(Op)                                                                                               \
-  Gradients Op::vjp(OpBuilder &, Value, ArrayRef<bool>) { return failure(); }
-PFCN_WITHOUT(Atan2Op)
-PFCN_WITHOUT(FmodOp)
-PFCN_WITHOUT(RemainderOp)
-PFCN_WITHOUT(CopysignOp)
-#undef PFCN_WITHOUT
-
 #define PFCN_OF_BITS(Op)                                                                                               \
   Gradients Op::vjp(OpBuilder &, Value, ArrayRef<bool>) { return SmallVector<Value>(2); }
 PFCN_OF_BITS(BitwiseAndOp)
@@ -227,6 +218,27 @@ PFCN_BINARY(DivOp, g / y, -g *((x / y) / y))
 PFCN_EXTREME(MaximumOp, Predicate::lt, Predicate::gt)
 PFCN_EXTREME(MinimumOp, Predicate::gt, Predicate::lt)
 #undef PFCN_EXTREME
+
+static Expr floorDivide(Expr x, Expr y) {
+  Expr rest = x.apply<FmodOp>(y), quotient = (x - rest) / y;
+  Expr isBelow = compare(Predicate::lt, y, 0.0).apply<BitwiseXorOp>(compare(Predicate::lt, rest, 0.0));
+  Expr hasRest = compare(Predicate::ne, rest, 0.0);
+  quotient = where(hasRest.apply<BitwiseAndOp>(isBelow), quotient - 1.0, quotient);
+  Expr down = quotient.apply<FloorOp>();
+  down = where(compare(Predicate::gt, quotient - down, 0.5), down + 1.0, down);
+  return where(compare(Predicate::eq, y, 0.0), x / y, down);
+}
+
+/// 1 / (x^2 + y^2), and 0 where both are.
+static Expr inverseSquare(Expr x, Expr y) {
+  Expr square = x * x + y * y;
+  return where(compare(Predicate::eq, square, 0.0), 0.0, square.apply<ReciprocalOp>());
+}
+
+PFCN_BINARY(Atan2Op, g * y * inverseSquare(x, y), g * -x * inverseSquare(x, y))
+PFCN_BINARY(FmodOp, g, -g *(x / y).apply<TruncOp>())
+PFCN_BINARY(RemainderOp, g, -g *floorDivide(x, y))
+PFCN_BINARY(CopysignOp, g *where(compare(Predicate::eq, x, 0.0), 0.0, r / x), expandTo(g.constant(0.0), g.value))
 #undef PFCN_BINARY
 
 static std::optional<double> getScalar(Value value) {

@@ -59,9 +59,12 @@ LogicalResult ConvOp::inferReturnTypes(MLIRContext *, std::optional<Location> lo
     return emitOptionalError(loc, "stride, dilation and groups must be positive, and paddings not negative");
   ArrayRef<int64_t> image = input.getShape().take_back(rank), filter = weight.getShape().take_back(rank);
   int64_t groups = adaptor.getGroups();
-  int64_t wanted = adaptor.getTransposed() ? filter[0] : filter[1] * groups;
-  int64_t outputs = adaptor.getTransposed() ? filter[1] * groups : filter[0];
-  if (image[1] != wanted || outputs % groups != 0 || image[1] % groups != 0)
+  // The gradient of a weight has the samples, of which the number may not be known, as channels.
+  int64_t perGroup = ShapedType::isDynamic(filter[1]) ? filter[1] : filter[1] * groups;
+  int64_t wanted = adaptor.getTransposed() ? filter[0] : perGroup;
+  int64_t outputs = adaptor.getTransposed() ? perGroup : filter[0];
+  auto isSplit = [&](int64_t channels) { return ShapedType::isDynamic(channels) || channels % groups == 0; };
+  if (image[1] != wanted || !isSplit(outputs) || !isSplit(image[1]))
     return emitOptionalError(loc, "convolution of ", wanted, " channels in ", groups, " groups applied to ", image[1]);
   if (input.getElementType() != weight.getElementType())
     return emitOptionalError(loc, "input and weight of a convolution must have one element type");
@@ -173,20 +176,3 @@ PFCN_SAME_WITH_INSTANCES(MaxPoolOp)
 PFCN_SAME_WITH_INSTANCES(AvgPoolOp)
 PFCN_SAME_WITH_INSTANCES(PadOp)
 #undef PFCN_SAME_WITH_INSTANCES
-
-//===----------------------------------------------------------------------------===//
-// Gradients: none here, so groups with these ops are trained in eager
-//===----------------------------------------------------------------------------===//
-
-#define PFCN_WITHOUT_GRADIENT(Op)                                                                                      \
-  FailureOr<SmallVector<Value>> Op::vjp(OpBuilder &, Value, ArrayRef<bool>) { return failure(); }
-PFCN_WITHOUT_GRADIENT(ConvOp)
-PFCN_WITHOUT_GRADIENT(MaxPoolOp)
-PFCN_WITHOUT_GRADIENT(AvgPoolOp)
-PFCN_WITHOUT_GRADIENT(PadOp)
-PFCN_WITHOUT_GRADIENT(BatchNormOp)
-#undef PFCN_WITHOUT_GRADIENT
-
-FailureOr<SmallVector<Value>> FlipOp::vjp(OpBuilder &builder, Value upstream, ArrayRef<bool>) {
-  return SmallVector<Value>{FlipOp::create(builder, getLoc(), upstream.getType(), upstream, getDims())};
-}

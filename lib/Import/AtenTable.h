@@ -37,6 +37,8 @@ public:
   const bool isComposing;
   /// What the builder leaves: one value per result of the call.
   llvm::SmallVector<mlir::Value> results;
+  /// Of a composed operator: set where these arguments make it smooth, if it is not for all.
+  bool isSmooth = false;
 
   /// Whether autograd will follow the model.
   bool isFollowed() const { return tape.isFollowed; }

@@ -280,7 +280,7 @@ void addWindows(AtenTable &table) {
   table.add({"adaptive_max_pool3d"}, adaptiveMaxPool<3>);
   table.add({"batch_norm"}, batchNorm);
   table.add({"constant_pad_nd"}, constantPad);
-  table.addComposed({"pad"}, pad);
+  table.addSmooth({"pad"}, pad);
   table.add({"flip"}, flip);
   table.add({"fliplr"}, flipOne<1>);
   table.add({"flipud"}, flipOne<0>);

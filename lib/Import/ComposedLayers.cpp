@@ -119,9 +119,14 @@ static bool attention(CallImporter &call) {
     scores = isBool ? where(in(call, 3, at::kBool), scores, -kInfinity) : scores + wide(call, 3);
     mayBeEmpty = true;
   }
+  Expr isEmpty; // a row of which nothing is seen gives zeros, and has no gradient
+  if (mayBeEmpty) {
+    isEmpty = scores.reduce<AmaxOp>({rank - 1}, true) == -kInfinity;
+    scores = where(isEmpty, 0.0, scores);
+  }
   Expr weights = scores.make<SoftmaxOp>(scores.type(), scores.value, rank - 1);
-  if (mayBeEmpty) // a row of which nothing is seen gives zeros
-    weights = where(scores.reduce<AmaxOp>({rank - 1}, true) == -kInfinity, 0.0, weights);
+  if (mayBeEmpty)
+    weights = where(isEmpty, 0.0, weights);
   return finish(call, weights.make<MatmulOp>(weights.value, value.value));
 }
 
@@ -405,14 +410,14 @@ void addComposedLayers(AtenTable &table) {
   table.addSmooth({"group_norm"}, groupNorm);
   table.addSmooth({"instance_norm"}, instanceNorm);
   table.addSmooth({"rms_norm"}, rmsNorm);
-  table.addComposed({"scaled_dot_product_attention"}, attention);
+  table.addSmooth({"scaled_dot_product_attention"}, attention);
   table.addSmooth({"glu"}, gatedLinear);
   table.addComposed({"one_hot"}, oneHot);
-  table.addComposed({"cross_entropy_loss"}, crossEntropy);
-  table.addComposed({"nll_loss", "nll_loss_nd"}, negativeLikelihood);
-  table.addComposed({"reflection_pad1d", "reflection_pad2d", "reflection_pad3d"}, padMode<Padding::Reflect>);
-  table.addComposed({"replication_pad1d", "replication_pad2d", "replication_pad3d"}, padMode<Padding::Replicate>);
-  table.addComposed({"_pad_circular"}, padMode<Padding::Circular>);
+  table.addSmooth({"cross_entropy_loss"}, crossEntropy);
+  table.addSmooth({"nll_loss", "nll_loss_nd"}, negativeLikelihood);
+  table.addSmooth({"reflection_pad1d", "reflection_pad2d", "reflection_pad3d"}, padMode<Padding::Reflect>);
+  table.addSmooth({"replication_pad1d", "replication_pad2d", "replication_pad3d"}, padMode<Padding::Replicate>);
+  table.addSmooth({"_pad_circular"}, padMode<Padding::Circular>);
   table.addSmooth({"roll"}, roll);
   table.addSmooth({"repeat"}, repeat);
   table.addSmooth({"tile"}, repeat);

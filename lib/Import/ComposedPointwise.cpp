@@ -39,7 +39,7 @@ static Expr frac(Expr x) { return x - trunc(x); }
 static Expr toRadians(Expr x) { return x * (kPi / 180.0); }
 static Expr toDegrees(Expr x) { return x * (180.0 / kPi); }
 static Expr sinc(Expr x) {
-  Expr product = x * kPi;
+  Expr product = where(x == 0.0, 1.0, x * kPi); // at zero no gradient comes by the quotient
   return where(x == 0.0, 1.0, sin(product) / product);
 }
 static Expr entropy(Expr x) {
@@ -58,8 +58,8 @@ static bool softshrink(CallImporter &call) {
   double limit = call.number(1);
   if (!x)
     return false;
-  // NaN stays: it is neither above nor below.
-  return finish(call, where(x > limit, x - limit, where(x < -limit, x + limit, x * 0.0)));
+  // NaN stays, with its gradient: it is neither above nor below.
+  return finish(call, where(x > limit, x - limit, where(x < -limit, x + limit, where(isNan(x), x, 0.0))));
 }
 
 static bool logit(CallImporter &call) {
@@ -141,8 +141,8 @@ static Expr logAddExp2(Expr x, Expr y) {
 }
 static Expr xLogY(Expr x, Expr y) { return where(isNan(y), y, where(x == 0.0, 0.0, x * log(y))); }
 static Expr xLog1pY(Expr x, Expr y) { return where(isNan(y), y, where(x == 0.0, 0.0, x * log1p(y))); }
-static Expr fmax(Expr x, Expr y) { return where(isNan(x), y, where(isNan(y), x, maximum(x, y))); }
-static Expr fmin(Expr x, Expr y) { return where(isNan(x), y, where(isNan(y), x, minimum(x, y))); }
+static Expr fmax(Expr x, Expr y) { return where((x >= y) | isNan(y), x, y); }
+static Expr fmin(Expr x, Expr y) { return where((x <= y) | isNan(y), x, y); }
 static Expr heaviside(Expr x, Expr y) { return where(x == 0.0, y, where(x > 0.0, 1.0, x.constant(0.0))); }
 static Expr loadExponent(Expr x, Expr y) { return x * pow(x.constant(2.0), y); }
 static Expr truncDivide(Expr x, Expr y) { return trunc(x / y); }
@@ -180,22 +180,35 @@ static bool isClose(CallImporter &call) {
   return call.finish(close.value);
 }
 
-/// Tensors as limits.
+/// Tensors as limits, whose NaN counts. On a limit the gradient is the element's.
+static Expr limitBelow(Expr x, Expr limit) {
+  return where(isa<FloatType>(limit.element()) ? (x < limit) | isNan(limit) : x < limit, limit, x);
+}
+static Expr limitAbove(Expr x, Expr limit) {
+  return where(isa<FloatType>(limit.element()) ? (x > limit) | isNan(limit) : x > limit, limit, x);
+}
+
 static bool clampTensor(CallImporter &call) {
   at::ScalarType dtype = call.resultDtype();
   Expr x = isNumber(dtype) ? in(call, 0, dtype) : Expr();
   if (!x || (!call.isTensor(1) && (call.size() < 3 || !call.isTensor(2))))
     return false;
-  if (call.isTensor(1))
-    x = maximum(x, in(call, 1, dtype));
-  if (call.size() > 2 && call.isTensor(2))
-    x = minimum(x, in(call, 2, dtype));
+  bool hasUpper = call.size() > 2 && call.isTensor(2);
+  Expr upper = hasUpper ? in(call, 2, dtype) : Expr();
+  if (call.isTensor(1)) {
+    Expr lower = in(call, 1, dtype);
+    if (hasUpper && at::isFloatingType(dtype)) // a lower limit on an upper one has no gradient
+      lower = where(lower < upper, lower, lower.apply<DetachOp>());
+    x = limitBelow(x, lower);
+  }
+  if (hasUpper)
+    x = limitAbove(x, upper);
   return call.finish(x.value);
 }
 static bool clampMaxTensor(CallImporter &call) {
   at::ScalarType dtype = call.resultDtype();
   Expr x = isNumber(dtype) ? in(call, 0, dtype) : Expr();
-  return x && call.finish(minimum(x, in(call, 1, dtype)).value);
+  return x && call.finish(limitAbove(x, in(call, 1, dtype)).value);
 }
 
 //===----------------------------------------------------------------------------===//
@@ -287,14 +300,14 @@ void addComposedPointwise(AtenTable &table) {
   table.addSmooth({"frac"}, unary<frac>);
   table.addSmooth({"deg2rad"}, unary<toRadians>);
   table.addSmooth({"rad2deg"}, unary<toDegrees>);
-  table.addComposed({"sinc", "special_sinc"}, unary<sinc>);
+  table.addSmooth({"sinc", "special_sinc"}, unary<sinc>);
   table.addComposed({"special_entr"}, unary<entropy>);
-  table.addComposed({"hardshrink"}, hardshrink);
-  table.addComposed({"softshrink"}, softshrink);
+  table.addSmooth({"hardshrink"}, hardshrink);
+  table.addSmooth({"softshrink"}, softshrink);
   table.addComposed({"logit", "special_logit"}, logit);
-  table.addComposed({"nan_to_num"}, nanToNum);
-  table.addComposed({"round.decimals"}, roundDecimals);
-  table.addComposed({"prelu", "_prelu_kernel"}, prelu);
+  table.addSmooth({"nan_to_num"}, nanToNum);
+  table.addSmooth({"round.decimals"}, roundDecimals);
+  table.addSmooth({"prelu", "_prelu_kernel"}, prelu);
   table.addComposed({"isinf"}, test<isInf>);
   table.addComposed({"isposinf"}, test<isPosInf>);
   table.addComposed({"isneginf"}, test<isNegInf>);
@@ -304,25 +317,25 @@ void addComposedPointwise(AtenTable &table) {
   table.addComposed({"logaddexp2"}, ofTwo<logAddExp2>);
   table.addComposed({"xlogy.Tensor", "xlogy.Scalar_Self", "xlogy.Scalar_Other", "special_xlogy"}, ofTwo<xLogY>);
   table.addComposed({"special_xlog1py", "special_xlog1py.self_scalar", "special_xlog1py.other_scalar"}, ofTwo<xLog1pY>);
-  table.addComposed({"fmax"}, ofTwo<fmax>);
-  table.addComposed({"fmin"}, ofTwo<fmin>);
+  table.addSmooth({"fmax"}, ofTwo<fmax>);
+  table.addSmooth({"fmin"}, ofTwo<fmin>);
   table.addComposed({"heaviside"}, ofTwo<heaviside>);
-  table.addComposed({"ldexp.Tensor"}, ofTwo<loadExponent>);
+  table.addSmooth({"ldexp.Tensor"}, ofTwo<loadExponent>);
   table.addComposed({"div.Tensor_mode", "div.Scalar_mode", "divide.Tensor_mode", "divide.Scalar_mode"}, divideMode);
   table.addComposed({"floor_divide", "floor_divide.Scalar"}, ofTwo<floorDivide>);
-  table.addComposed({"float_power.Tensor_Tensor", "float_power.Scalar", "float_power.Tensor_Scalar"}, floatPower);
+  table.addSmooth({"float_power.Tensor_Tensor", "float_power.Scalar", "float_power.Tensor_Scalar"}, floatPower);
   table.addComposed({"isclose"}, isClose);
-  table.addComposed({"clamp.Tensor", "clip.Tensor", "clamp_min.Tensor"}, clampTensor);
-  table.addComposed({"clamp_max.Tensor"}, clampMaxTensor);
-  table.addComposed({"lerp.Scalar", "lerp.Tensor"}, lerp);
+  table.addSmooth({"clamp.Tensor", "clip.Tensor", "clamp_min.Tensor"}, clampTensor);
+  table.addSmooth({"clamp_max.Tensor"}, clampMaxTensor);
+  table.addSmooth({"lerp.Scalar", "lerp.Tensor"}, lerp);
   table.addSmooth({"addcmul"}, addCombined<MulOp>);
   table.addSmooth({"addcdiv"}, addCombined<DivOp>);
   table.addSmooth({"mse_loss"}, differenceLoss<squaredLoss, false>);
-  table.addComposed({"l1_loss"}, differenceLoss<absoluteLoss, false>);
-  table.addComposed({"smooth_l1_loss"}, differenceLoss<smoothLoss, true>);
-  table.addComposed({"huber_loss"}, differenceLoss<huberLoss, true>);
+  table.addSmooth({"l1_loss"}, differenceLoss<absoluteLoss, false>);
+  table.addSmooth({"smooth_l1_loss"}, differenceLoss<smoothLoss, true>);
+  table.addSmooth({"huber_loss"}, differenceLoss<huberLoss, true>);
   table.addComposed({"binary_cross_entropy"}, crossEntropyOfProbabilities);
-  table.addComposed({"binary_cross_entropy_with_logits"}, crossEntropyOfLogits);
+  table.addSmooth({"binary_cross_entropy_with_logits"}, crossEntropyOfLogits);
   table.addComposed({"kl_div"}, divergence);
 }
 

@@ -37,6 +37,9 @@ static std::optional<double> countElements(const CallImporter &call, ArrayRef<in
 // Variance
 //===----------------------------------------------------------------------------===//
 
+/// Its gradient at zero is zero, as torch has it for roots of sums of squares.
+static Expr rootOfSquares(Expr sum) { return sqrt(where(sum == 0.0, 0.0, sum)); }
+
 /// Of the result, or the first result, in two passes: the variance or its root, and the mean where it is wanted too.
 static bool buildVariance(CallImporter &call, ArrayRef<int64_t> dims, double correction, bool keepdim, bool isRoot,
                           bool withMean) {
@@ -47,7 +50,7 @@ static bool buildVariance(CallImporter &call, ArrayRef<int64_t> dims, double cor
   Expr mean = x.reduce<MeanOp>(dims, /*keepdim=*/true), centered = x - mean;
   Expr result = (centered * centered).reduce<SumOp>(dims, keepdim) / (*count - correction);
   if (isRoot)
-    result = sqrt(result);
+    result = rootOfSquares(result);
   if (!withMean)
     return finish(call, result);
   return finish(call, result) && finish(call, keepdim ? mean : mean.make<SqueezeOp>(mean.value, dims));
@@ -75,7 +78,7 @@ static Expr getNorm(Expr x, double order, ArrayRef<int64_t> dims, bool keepdim) 
   if (order == 0.0)
     return (x != 0.0).cast(x.element()).reduce<SumOp>(dims, keepdim);
   if (order == 2.0)
-    return sqrt((x * x).reduce<SumOp>(dims, keepdim));
+    return rootOfSquares((x * x).reduce<SumOp>(dims, keepdim));
   Expr size = abs(x);
   if (order == 1.0)
     return size.reduce<SumOp>(dims, keepdim);
@@ -87,11 +90,15 @@ static Expr getNorm(Expr x, double order, ArrayRef<int64_t> dims, bool keepdim) 
   return pow(sum, x.constant(1.0 / order));
 }
 
+/// Whether the gradient of the formula is torch's at zero too.
+static bool isSmoothNorm(double order) { return order == 1.0 || order == 2.0 || std::abs(order) == kInfinity; }
+
 static bool buildNorm(CallImporter &call, double order, ArrayRef<int64_t> dims, bool keepdim) {
   Expr x = wide(call, 0);
   bool hasElements = countElements(call, dims).value_or(1) > 0;
   if (!x || dims.empty() || !hasElements || at::isComplexType(call.meta(0).dtype))
     return false;
+  call.isSmooth = isSmoothNorm(order);
   return finish(call, getNorm(x, order, dims, keepdim));
 }
 
@@ -109,6 +116,7 @@ static bool distance(CallImporter &call) {
   if (!x || !y)
     return false;
   Expr difference = x - y;
+  call.isSmooth = isSmoothNorm(call.number(2));
   auto dims = llvm::to_vector(llvm::seq<int64_t>(0, difference.rank()));
   return !dims.empty() && finish(call, getNorm(difference, call.number(2), dims, false));
 }
@@ -119,6 +127,7 @@ static bool pairwiseDistance(CallImporter &call) {
   if (!x || !y)
     return false;
   Expr difference = x - y + call.number(3);
+  call.isSmooth = isSmoothNorm(call.number(2));
   return difference.rank() > 0 &&
          finish(call, getNorm(difference, call.number(2), {difference.rank() - 1}, call.flag(4)));
 }
@@ -143,7 +152,7 @@ static bool logSumExp(CallImporter &call) {
   if (!x || dims.empty() || countElements(call, dims).value_or(1) == 0)
     return false;
   Expr largest = x.reduce<AmaxOp>(dims, true);
-  Expr shift = where(abs(largest) == kInfinity, 0.0, largest);
+  Expr shift = where(abs(largest) == kInfinity, 0.0, largest).apply<DetachOp>();
   Expr result = log(exp(x - shift).reduce<SumOp>(dims, true)) + shift;
   return finish(call, keepdim ? result : result.make<SqueezeOp>(result.value, dims));
 }
@@ -254,31 +263,31 @@ void addComposedReductions(AtenTable &table) {
   table.addSmooth({"var"}, variance<false, false>);
   table.addSmooth({"var.dim"}, varianceOfDims<false, false>);
   table.addSmooth({"var.correction"}, varianceCorrected<false, false>);
-  table.addComposed({"std"}, variance<true, false>);
-  table.addComposed({"std.dim"}, varianceOfDims<true, false>);
-  table.addComposed({"std.correction"}, varianceCorrected<true, false>);
+  table.addSmooth({"std"}, variance<true, false>);
+  table.addSmooth({"std.dim"}, varianceOfDims<true, false>);
+  table.addSmooth({"std.correction"}, varianceCorrected<true, false>);
   table.addSmooth({"var_mean"}, variance<false, true>);
   table.addSmooth({"var_mean.dim"}, varianceOfDims<false, true>);
   table.addSmooth({"var_mean.correction"}, varianceCorrected<false, true>);
-  table.addComposed({"std_mean"}, variance<true, true>);
-  table.addComposed({"std_mean.dim"}, varianceOfDims<true, true>);
-  table.addComposed({"std_mean.correction"}, varianceCorrected<true, true>);
+  table.addSmooth({"std_mean"}, variance<true, true>);
+  table.addSmooth({"std_mean.dim"}, varianceOfDims<true, true>);
+  table.addSmooth({"std_mean.correction"}, varianceCorrected<true, true>);
   table.addComposed({"linalg_vector_norm", "norm.ScalarOpt_dim", "norm.ScalarOpt_dim_dtype"}, vectorNorm);
   table.addComposed({"norm.Scalar"}, norm);
   table.addComposed({"dist"}, distance);
   table.addComposed({"pairwise_distance"}, pairwiseDistance);
   table.addComposed({"cosine_similarity"}, cosineSimilarity);
-  table.addComposed({"logsumexp", "special_logsumexp"}, logSumExp);
+  table.addSmooth({"logsumexp", "special_logsumexp"}, logSumExp);
   table.addSmooth({"nansum"}, nanSum);
-  table.addComposed({"nanmean"}, nanMean);
+  table.addSmooth({"nanmean"}, nanMean);
   table.addComposed({"count_nonzero", "count_nonzero.dim_IntList"}, countNonzero);
   table.addComposed({"argmax"}, place<AmaxOp>);
   table.addComposed({"argmin"}, place<AminOp>);
   table.addComposed({"max.dim"}, extremeAndPlace<AmaxOp>);
   table.addComposed({"min.dim"}, extremeAndPlace<AminOp>);
-  table.addComposed({"aminmax"}, bothExtremes);
+  table.addSmooth({"aminmax"}, bothExtremes);
   table.addSmooth({"cumsum"}, running<AddOp>);
-  table.addComposed({"cumprod"}, running<MulOp>);
+  table.addSmooth({"cumprod"}, running<MulOp>);
 }
 
 } // namespace pfcn

@@ -165,7 +165,7 @@ void addRecurrent(AtenTable &table) {
   table.addSmooth({"lstm.input"}, layers<stepLstm, true>);
   table.addSmooth({"gru.input"}, layers<stepGru, false>);
   table.addSmooth({"rnn_tanh.input"}, layers<stepTanh, false>);
-  table.addComposed({"rnn_relu.input"}, layers<stepRelu, false>);
+  table.addSmooth({"rnn_relu.input"}, layers<stepRelu, false>);
 }
 
 } // namespace pfcn

@@ -352,6 +352,7 @@ ComposedOp ModelBuilder::buildComposed(const TapeCall &call, const TableEntry &e
                  importer.results[index].getType() == type;
   for (auto [value, before] : outside)
     values[value] = before;
+  op.setSmooth(entry.isSmooth || importer.isSmooth);
   if (isBuilt) {
     YieldOp::create(inner, loc, importer.results[index]);
     for (Operation &dead : llvm::make_early_inc_range(llvm::reverse(body)))

@@ -335,6 +335,7 @@ void Table::addWindows() {
 
 void Table::addViews() {
   add<RecurrenceOp>(makeRecurrence);
+  add<RecurrenceAdjointOp>(makeRecurrenceAdjoint);
   add<ReshapeOp>(makeReshape);
   add<ExpandOp>(makeExpand);
   add<PermuteOp>([](PermuteOp op) -> Evaluator {

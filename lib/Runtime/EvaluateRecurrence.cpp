@@ -10,6 +10,7 @@
 
 #include <ATen/ATen.h>
 
+using mlir::pfcn::RecurrenceAdjointOp;
 using mlir::pfcn::RecurrenceOp;
 
 namespace pfcn::runtime {
@@ -70,6 +71,43 @@ Evaluator makeRecurrence(RecurrenceOp op) {
         }
         return {at::stack(states, time)};
       };
+}
+
+Evaluator makeRecurrenceAdjoint(RecurrenceAdjointOp op) {
+  return [kind = op.getKind().str(), hasCell = static_cast<bool>(op.getCellUpstream()),
+          reverse = op.getReverse()](TensorRange values) -> TensorVector {
+    const at::Tensor &upstream = values[0], &weight = values[2];
+    int64_t time = upstream.dim() - 2, steps = upstream.size(time);
+    bool isLstm = kind == "lstm", isGru = kind == "gru";
+    at::Tensor hidden, cell; // what the step behind carries back
+    std::vector<at::Tensor> results(steps);
+    for (int64_t i = 0; i < steps; ++i) {
+      int64_t at = reverse ? i : steps - 1 - i;
+      auto factors = values[1].select(time, at).split(upstream.size(-1), -1);
+      at::Tensor own = upstream.select(time, at);
+      hidden = hidden.defined() ? own + hidden : own;
+      std::vector<at::Tensor> gates;
+      if (isLstm) {
+        at::Tensor carried = hidden * factors[4];
+        if (cell.defined())
+          carried = carried + cell;
+        cell = hasCell ? carried + values[3].select(time, at) : carried;
+        gates = {cell * factors[0], cell * factors[1], cell * factors[2], hidden * factors[3]};
+      } else {
+        for (int64_t gate = 0; gate < (isGru ? 3 : 1); ++gate)
+          gates.push_back(hidden * factors[gate]);
+      }
+      at::Tensor joined = at::cat(gates, -1);
+      if (isLstm || isGru)
+        gates.push_back(isLstm ? cell : hidden);
+      results[at] = at::cat(gates, -1);
+      at::Tensor back = at::matmul(joined, weight);
+      hidden = isGru ? back + hidden * factors[3] : back;
+      if (isLstm)
+        cell = cell * factors[5];
+    }
+    return {at::stack(results, time)};
+  };
 }
 
 } // namespace pfcn::runtime

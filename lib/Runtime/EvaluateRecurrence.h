@@ -6,12 +6,14 @@
 #include "pfcn/Runtime/Evaluate.h"
 
 namespace mlir::pfcn {
+class RecurrenceAdjointOp;
 class RecurrenceOp;
-}
+} // namespace mlir::pfcn
 
 namespace pfcn::runtime {
 
 Evaluator makeRecurrence(mlir::pfcn::RecurrenceOp op);
+Evaluator makeRecurrenceAdjoint(mlir::pfcn::RecurrenceAdjointOp op);
 
 } // namespace pfcn::runtime
 

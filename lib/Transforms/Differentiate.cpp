@@ -81,7 +81,7 @@ private:
   void cloneForward();
   Operation *pullBack();
   void accumulate(Value value, Value gradient);
-  Value getGradient(unsigned input);
+  FailureOr<Value> getGradient(unsigned input);
 
   InstancesOp op;
   ArrayRef<unsigned> wanted;
@@ -138,13 +138,15 @@ Operation *BodyDifferentiator::pullBack() {
   return nullptr;
 }
 
-/// The gradient of an input, of its type.
-Value BodyDifferentiator::getGradient(unsigned input) {
+/// The gradient of an input, of its type; fails where its sizes cannot be said.
+FailureOr<Value> BodyDifferentiator::getGradient(unsigned input) {
   Value argument = body.getArgument(input), gradient = upstream.lookup(argument);
+  if (!gradient || gradient.getType() == argument.getType())
+    return gradient;
   // Sizes may be known of the one and not of the other.
-  return !gradient || gradient.getType() == argument.getType()
-             ? gradient
-             : ReshapeOp::create(builder, argument.getLoc(), argument.getType(), gradient).getResult();
+  if (!countCarriedDims(ranked(gradient).getShape(), ranked(argument).getShape()))
+    return failure();
+  return ReshapeOp::create(builder, argument.getLoc(), argument.getType(), gradient).getResult();
 }
 
 Operation *BodyDifferentiator::run() {
@@ -158,8 +160,12 @@ Operation *BodyDifferentiator::run() {
   }
   if (Operation *culprit = pullBack())
     return culprit;
-  for (unsigned input : wanted)
-    gradients.push_back(getGradient(input));
+  for (unsigned input : wanted) {
+    FailureOr<Value> gradient = getGradient(input);
+    if (failed(gradient))
+      return *body.getArgument(input).getUsers().begin();
+    gradients.push_back(*gradient);
+  }
   return nullptr;
 }
 

@@ -1,7 +1,10 @@
 """Banks of recurrent networks: one kernel with the loop over time in it, compared with eager."""
 
+import copy
+
 import pytest
 import torch
+from test_training import assert_trains, gradients
 from torch import nn
 
 import pfcn
@@ -95,3 +98,67 @@ def test_any_batch_and_no_kernel():
         engine = pfcn.engine.Engine(bank, pfcn.engine.Options(use_kernels=False), [])
         with torch.no_grad():
             torch.testing.assert_close(engine.run((x,), {}), bank(x))
+
+
+@pytest.mark.parametrize("pick", PICKS)
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_gradients(kind, options, pick):
+    """Back through more time than would be written out."""
+    for n, batch, time in [(3, 2, 35), (17, 3, 9)]:
+        x = torch.randn(batch, time, n * INPUTS, dtype=torch.float64, requires_grad=True)
+        fast = assert_trains(make(kind, n, pick, options, torch.float64), x)
+        assert fast.report.groups[0].instances == n
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "tanh", "relu"])
+def test_gradcheck(kind):
+    torch.manual_seed(0)
+    options = {"nonlinearity": kind} if kind in ("tanh", "relu") else {}
+    module = {"lstm": nn.LSTM, "gru": nn.GRU}.get(kind, nn.RNN)
+    bank = Bank(module, 2, PICKS["sequence"], batch_first=True, **options).double().eval()
+    x = torch.randn(2, 34, 2 * INPUTS, dtype=torch.float64, requires_grad=True)
+    fast = pfcn.compile(bank)
+    assert torch.autograd.gradcheck(lambda x, *_: fast(x), (x, *bank.parameters()), fast_mode=True)
+    assert fast.report.eager == ""
+
+
+def test_gradients_of_initial_states():
+    class Own(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.models = nn.ModuleList(nn.LSTM(INPUTS, WIDTH) for _ in range(n))
+
+        def forward(self, x, h, c):
+            results = [m(x, (h[i : i + 1], c[i : i + 1])) for i, m in enumerate(self.models)]
+            return torch.stack(
+                [torch.cat([y.flatten(), *map(torch.flatten, s)]) for y, s in results]
+            )
+
+    torch.manual_seed(0)
+    x, h, c = torch.randn(36, 2, INPUTS), torch.randn(7, 2, WIDTH), torch.randn(7, 2, WIDTH)
+    inputs = [t.double().requires_grad_() for t in (x, h, c)]
+    assert_trains(Own(7).double().eval(), *inputs)
+
+
+def test_training_in_f32_and_for_any_batch():
+    plain = make(nn.LSTM, 9, "last", "plain")
+    model = copy.deepcopy(plain)
+    fast = pfcn.compile(model)
+    for batch in (3, 5, 18):
+        x = torch.randn(batch, 40, 9 * INPUTS, requires_grad=True)
+        expected = gradients(plain, [x])
+        torch.testing.assert_close(gradients(fast, [x]), expected, rtol=1e-4, atol=1e-4)
+    assert fast.report.tracked_calls == 0
+
+
+def test_second_derivatives():
+    results = []
+    for module in (pfcn.compile(make(nn.GRU, 3, "last", "plain", torch.float64)),
+                   make(nn.GRU, 3, "last", "plain", torch.float64)):  # fmt: skip
+        torch.manual_seed(1)
+        x = torch.randn(2, 33, 3 * INPUTS, dtype=torch.float64, requires_grad=True)
+        (slope,) = torch.autograd.grad(module(x).square().sum(), x, create_graph=True)
+        slope.square().sum().backward()
+        results.append(x.grad)
+    torch.testing.assert_close(*results)

@@ -1,10 +1,14 @@
 """Calls that autograd follows: gradients of compiled models are those of eager."""
 
 import copy
+import re
+import subprocess
+from pathlib import Path
 
 import models
 import pytest
 import torch
+from test_linalg_numerics import CASES, mlir_type
 from torch import nn
 
 import pfcn
@@ -161,6 +165,11 @@ OPS = {
     "cat": lambda x, w, b: torch.cat([x[..., :2] * 2, (x * w)[..., 2:]], -1),
     "stack": lambda x, w, b: torch.stack([x * w, x + b], 0).sum(0),
     "squeeze": lambda x, w, b: (x.unsqueeze(1) * w).squeeze(1) + b,
+    "atan2": lambda x, w, b: torch.atan2(x, w) + torch.atan2(b, x),
+    "fmod": lambda x, w, b: torch.fmod(3 * x, w) + torch.fmod(x, 0.7) * b,
+    "remainder": lambda x, w, b: torch.remainder(3 * x, w) + torch.remainder(x, 0.7) * b,
+    "copysign": lambda x, w, b: torch.copysign(x * w, b),
+    "pad": lambda x, w, b: nn.functional.pad(x * w, (1, 0, 2, 1), value=0.5)[:, 1:-2, :-1] * w,
     "detach": lambda x, w, b: x * w + (x * b).detach() * x,
     "cast": lambda x, w, b: (x.float() * w.float()).to(x.dtype) * b,
 }
@@ -184,6 +193,161 @@ def test_op(name):
         fast = pfcn.compile(small)
         weights = [p for p in small.parameters() if p.requires_grad]
         assert torch.autograd.gradcheck(lambda x, *_: fast(x), (x, *weights), fast_mode=True)
+
+
+class Bank(nn.Module):
+    """n modules, each on its own part of the input, whose results are stacked."""
+
+    def __init__(self, make, n):
+        super().__init__()
+        self.models = nn.ModuleList(make() for _ in range(n))
+
+    def forward(self, x):  # [batch, n, ...]
+        parts = zip(self.models, x.unbind(1), strict=True)
+        return torch.stack([model(part) for model, part in parts], dim=1)
+
+
+def normed(module):
+    """A batch norm with statistics, so that its eval form does something."""
+    module.eval()
+    with torch.no_grad():
+        module.running_mean.normal_()
+        module.running_var.uniform_(0.5, 2)
+        if module.affine:
+            module.weight.normal_()
+            module.bias.normal_()
+    return module
+
+
+LAYERS = {
+    "conv1d": (lambda: nn.Conv1d(3, 4, 3), (3, 8)),
+    "conv1d_stride": (lambda: nn.Conv1d(3, 4, 3, stride=2, padding=2), (3, 8)),
+    "conv1d_dilated": (lambda: nn.Conv1d(2, 3, 2, dilation=3, padding=1, bias=False), (2, 9)),
+    "conv2d": (lambda: nn.Conv2d(2, 3, 3, padding=1), (2, 5, 6)),
+    "conv2d_stride": (lambda: nn.Conv2d(2, 3, (3, 2), stride=(2, 3), padding=(0, 1)), (2, 6, 7)),
+    "conv2d_groups": (lambda: nn.Conv2d(4, 6, 2, groups=2, stride=2), (4, 5, 5)),
+    "conv2d_depthwise": (lambda: nn.Conv2d(3, 6, 3, groups=3, padding=1), (3, 4, 5)),
+    "conv2d_same": (lambda: nn.Conv2d(2, 2, 3, padding="same"), (2, 4, 4)),
+    "conv3d": (lambda: nn.Conv3d(2, 2, 2, stride=(1, 2, 1)), (2, 3, 4, 3)),
+    "conv1d_padded_beyond": (lambda: nn.Conv1d(2, 2, 2, padding=3), (2, 4)),
+    "conv_transpose1d": (lambda: nn.ConvTranspose1d(3, 2, 3), (3, 5)),
+    "conv_transpose2d": (
+        lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2),
+        (4, 3, 4),
+    ),
+    "conv_transpose_dilated": (
+        lambda: nn.ConvTranspose1d(2, 3, 2, dilation=3, output_padding=2, bias=False),
+        (2, 5),
+    ),
+    "max_pool1d": (lambda: nn.Sequential(nn.Conv1d(2, 2, 1), nn.MaxPool1d(2)), (2, 7)),
+    "max_pool2d": (lambda: nn.Sequential(nn.Conv2d(2, 2, 1), nn.MaxPool2d(2)), (2, 4, 6)),
+    "max_pool_overlapping": (
+        lambda: nn.Sequential(nn.Conv2d(2, 2, 1), nn.MaxPool2d(3, stride=2, padding=1)),
+        (2, 6, 5),
+    ),
+    "max_pool_dilated": (
+        lambda: nn.Sequential(nn.Conv1d(2, 2, 1), nn.MaxPool1d(2, stride=1, dilation=2)),
+        (2, 7),
+    ),
+    "max_pool_ceil": (
+        lambda: nn.Sequential(nn.Conv1d(2, 2, 1), nn.MaxPool1d(3, ceil_mode=True)),
+        (2, 7),
+    ),
+    "max_pool3d": (lambda: nn.Sequential(nn.Conv3d(1, 2, 1), nn.MaxPool3d(2)), (1, 2, 4, 4)),
+    "adaptive_max_pool": (
+        lambda: nn.Sequential(nn.Conv1d(2, 2, 1), nn.AdaptiveMaxPool1d(1)),
+        (2, 9),
+    ),
+    "avg_pool1d": (lambda: nn.Sequential(nn.Conv1d(2, 2, 1), nn.AvgPool1d(2)), (2, 7)),
+    "avg_pool_overlapping": (
+        lambda: nn.Sequential(nn.Conv2d(2, 2, 1), nn.AvgPool2d(3, stride=2, padding=1)),
+        (2, 6, 5),
+    ),
+    "avg_pool_without_padding": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 2, 1),
+            nn.AvgPool2d((3, 2), 2, padding=1, ceil_mode=True, count_include_pad=False),
+        ),
+        (2, 6, 5),
+    ),
+    "avg_pool_divisor": (
+        lambda: nn.Sequential(nn.Conv2d(2, 2, 1), nn.AvgPool2d(2, divisor_override=3)),
+        (2, 4, 4),
+    ),
+    "adaptive_avg_pool": (
+        lambda: nn.Sequential(nn.Conv2d(2, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        (2, 4, 3),
+    ),
+    "pad": (lambda: nn.Sequential(nn.ConstantPad1d((2, 1), 0.5), nn.Conv1d(2, 2, 3)), (2, 4)),
+    "reflection_pad": (lambda: nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(1, 2, 3)), (1, 4, 4)),
+    "batch_norm1d": (lambda: normed(nn.BatchNorm1d(4)), (4,)),
+    "batch_norm2d": (lambda: normed(nn.BatchNorm2d(3)), (3, 2, 4)),
+    "batch_norm_plain": (
+        lambda: nn.Sequential(nn.Conv1d(3, 3, 1), normed(nn.BatchNorm1d(3, affine=False))),
+        (3, 4),
+    ),
+    "cnn": (
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 3, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(12, 2),
+        ),
+        (1, 4, 4),
+    ),
+}
+
+
+def layers(name, n=17, batch=3, dtype=torch.float64):
+    torch.manual_seed(0)
+    make, shape = LAYERS[name]
+    model = Bank(make, n).to(dtype)
+    return model, torch.randn(batch, n, *shape, dtype=dtype, requires_grad=True)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer(name):
+    """What slides windows, and what normalises: against eager and against finite differences."""
+    model, x = layers(name)
+    fast = assert_trains(model, x)
+    assert sum(group.instances for group in fast.report.groups) >= 17
+    small, x = layers(name, n=2, batch=2)
+    fast = pfcn.compile(small)
+    assert torch.autograd.gradcheck(lambda x, *_: fast(x), (x, *small.parameters()), fast_mode=True)
+
+
+@pytest.mark.parametrize("name", ["conv1d", "conv2d_groups", "max_pool2d", "avg_pool1d", "cnn"])
+def test_layer_of_any_batch(name):
+    """A plan for all batch sizes, in f32."""
+    model, _ = layers(name, dtype=torch.float32)
+    plain, fast = copy.deepcopy(model), pfcn.compile(model)
+    for batch in (3, 5, 33, 70):
+        x = torch.randn(batch, 17, *LAYERS[name][1], requires_grad=True)
+        expected = gradients(plain, [x])
+        torch.testing.assert_close(gradients(fast, [x]), expected, rtol=1e-4, atol=1e-4)
+    assert fast.report.tracked_calls == 0 and fast.report.plans <= 3
+
+
+@pytest.mark.parametrize("name", [n for n in LAYERS if "pool" in n])
+def test_ties_in_windows(name):
+    """The first of several largest elements, or the last NaN, has the gradient."""
+    model, x = layers(name, dtype=torch.float32)
+    for conv in model.modules():
+        if hasattr(conv, "weight") and conv.weight.dim() > 2:
+            nn.init.dirac_(conv.weight)
+            nn.init.zeros_(conv.bias)
+    x = torch.randint(-1, 2, x.shape).float()
+    assert_trains(model, x.requires_grad_(), equal_nan=True)
+    x = x.detach()
+    x[0].view(-1)[::7] = float("nan")
+    x[0].view(-1)[3::11] = float("-inf")
+    plain, fast = copy.deepcopy(model), pfcn.compile(model)
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    for module, given in zip((fast, plain), inputs, strict=True):
+        result = module(given)
+        result.backward(torch.arange(1.0, 1 + result.numel()).reshape(result.shape))
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", ["tanh", "gelu", "softmax", "layer_norm", "linear", "maximum"])
@@ -216,7 +380,75 @@ KINKS = {
     "sqrt": lambda x, w, b: x.abs().sqrt() * w,
     "log_sigmoid": lambda x, w, b: nn.functional.logsigmoid(x) * w,
     "where": lambda x, w, b: torch.where(x > 0, x / w, w),
+    "atan2": lambda x, w, b: torch.atan2(x, w) * b,
+    "fmod": lambda x, w, b: torch.fmod(x, w),
+    "remainder": lambda x, w, b: torch.remainder(x, w),
+    "copysign": lambda x, w, b: torch.copysign(x, w) * b,
 }
+
+
+COMPOSED = {
+    "sinc": lambda x, w, b: torch.sinc(x) * w,
+    "hardshrink": lambda x, w, b: nn.functional.hardshrink(x, 1.0) * w,
+    "softshrink": lambda x, w, b: nn.functional.softshrink(x, 1.0) * w,
+    "nan_to_num": lambda x, w, b: torch.nan_to_num(x) * w,
+    "round_decimals": lambda x, w, b: torch.round(x, decimals=1) * w,
+    "prelu": lambda x, w, b: nn.functional.prelu(x, b[:4]) * w,
+    "fmax": lambda x, w, b: torch.fmax(x, w) * b,
+    "fmin": lambda x, w, b: torch.fmin(x, w) * b,
+    "clamp_tensor": lambda x, w, b: torch.clamp(x, b, w),
+    "clamp_min_tensor": lambda x, w, b: torch.clamp(x, min=w) * b,
+    "clamp_max_tensor": lambda x, w, b: torch.clamp(x, max=w) * b,
+    "lerp": lambda x, w, b: torch.lerp(x, w, 0.3) + torch.lerp(x, w, b),
+    "l1_loss": lambda x, w, b: nn.functional.l1_loss(x, w.expand_as(x), reduction="none") * b,
+    "smooth_l1_loss": lambda x, w, b: (
+        x * nn.functional.smooth_l1_loss(x, w.expand_as(x), reduction="none")
+    ),
+    "huber_loss": lambda x, w, b: nn.functional.huber_loss(x, w.expand_as(x), reduction="none"),
+    "bce_with_logits": lambda x, w, b: nn.functional.binary_cross_entropy_with_logits(
+        x, (w.expand_as(x) > 0).to(x.dtype), reduction="none"
+    ),
+    "cross_entropy": lambda x, w, b: (
+        nn.functional.cross_entropy(
+            (x * w).flatten(0, 1), (x.detach().flatten(0, 1)[:, 0] > 0).long()
+        )
+        * b
+    ),
+    "attention": lambda x, w, b: nn.functional.scaled_dot_product_attention(x * w, x, x * b),
+    "attention_causal": lambda x, w, b: nn.functional.scaled_dot_product_attention(
+        x * w, x, x * b, is_causal=True
+    ),
+    "attention_masked": lambda x, w, b: nn.functional.scaled_dot_product_attention(
+        x * w, x, x * b, attn_mask=torch.arange(16).reshape(4, 4) % 4 < 2
+    ),
+    "reflection_pad": lambda x, w, b: nn.functional.pad(x * w, (2, 1), mode="reflect")[..., 1:-2],
+    "replication_pad": lambda x, w, b: nn.functional.pad(x, (2, 1), mode="replicate")[..., :5] * w,
+    "circular_pad": lambda x, w, b: nn.functional.pad(x, (2, 1), mode="circular")[..., :5] * w,
+    "std": lambda x, w, b: (x * w).std(-1, keepdim=True) * b,
+    "logsumexp": lambda x, w, b: (x * w).logsumexp(-1, keepdim=True) * b,
+    "norm": lambda x, w, b: x * w / (1 + (x * w).norm(dim=-1, keepdim=True)),
+    "norm1": lambda x, w, b: (x * w).norm(p=1, dim=-1, keepdim=True) * b,
+    "normalize": lambda x, w, b: nn.functional.normalize(x * w, dim=-1) * b,
+    "nanmean": lambda x, w, b: x.nanmean(-1, keepdim=True) * w,
+    "aminmax": lambda x, w, b: sum(x.aminmax(dim=-1, keepdim=True)) * w,
+    "cumprod": lambda x, w, b: torch.cumprod(x, -1) * w,
+}
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_composed(name):
+    """Operators of torch that are several of the dialect's, in f64 and where they have kinks."""
+    torch.manual_seed(0)
+    model = Members(17, (4, 5), COMPOSED[name], torch.float64)
+    x = torch.randn(3, 17, 4, 5, dtype=torch.float64, requires_grad=True)
+    fast = assert_trains(model, x)
+    assert sum(group.instances for group in fast.report.groups) >= 17
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randint(-1, 2, parameter.shape))
+    x = torch.randint(-1, 2, (3, 17, 4, 5), dtype=torch.float64)
+    x[0, :, 1] = 0
+    assert_trains(model, x.requires_grad_(), equal_nan=True)
 
 
 @pytest.mark.parametrize("name", KINKS)
@@ -235,3 +467,55 @@ def test_kinks_and_ties(name):
     x.view(-1)[::7] = torch.tensor(float("inf"))
     x.view(-1)[3::11] = torch.tensor(float("nan"))
     assert_trains(model, x.requires_grad_(), equal_nan=True)
+
+
+ROOT = Path(__file__).resolve().parents[2]
+WITHOUT_GRADIENT = {
+    "recurrence_adjoint": "itself a gradient: derivatives of higher order are torch's",
+}
+
+
+def group_of(case):
+    """Two instances of an op of test_linalg_numerics.py, as text."""
+    types = [f"tensor<{mlir_type(spec)}>" for spec in case.inputs]
+    stacks = [f"tensor<2x{mlir_type(spec)}>" for spec in [*case.inputs, case.result]]
+    result = f"tensor<{mlir_type(case.result)}>"
+    names = [f"%s{i}" for i in range(len(types))]
+    body = case.op.replace("%", "%a").replace("%aconst", "%const").format(*types, r=result)
+    *before, last = body.split("\n")
+    access = "#pfcn.access<select dim 0>"
+    arguments = ", ".join(f"{n}: {t}" for n, t in zip([*names, "%init"], stacks, strict=True))
+    blocks = ", ".join(f"%a{i}: {t}" for i, t in enumerate(types))
+    return f"""
+    func.func @{case.name}({arguments}) -> {stacks[-1]} {{
+      %y = pfcn.instances "{case.name}" count 2
+        ins({", ".join(names)} : {", ".join(stacks[:-1])}) [{", ".join([access] * len(types))}]
+        outs(%init : {stacks[-1]}) [{access}] {{
+      ^bb0({blocks}):
+        {" ".join(before)}
+        %r = {last}
+        pfcn.yield %r : {result}
+      }} -> {stacks[-1]}
+      return %y : {stacks[-1]}
+    }}"""
+
+
+def test_every_op_has_a_gradient():
+    """Each op of the dialect is differentiated in each of its cases, or is listed with a reason."""
+    ops = (ROOT / "include" / "pfcn" / "Dialect" / "PfcnOps.td").read_text()
+    kinds = "Unary|Binary|Pointwise|Reduction|SoftmaxLike|Pool|Compute|Inferred"
+    defined = set(re.findall(rf'^def Pfcn_\w+ : Pfcn_(?:{kinds})Op<"(\w+)"', ops, re.MULTILINE))
+    assert len(defined) > 80
+    done = subprocess.run(
+        [ROOT / "build" / "bin" / "pfcn-opt", "-", "--pfcn-differentiate"],
+        input="".join(map(group_of, CASES)), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "pfcn.not_differentiable" in line]
+    missing = {re.search(r'pfcn.instances "(\w+)"', line).group(1) for line in lines}
+    dynamic = {c.name for c in CASES if any("?" in spec for spec in [*c.inputs, c.result])}
+    assert missing <= dynamic  # some take sizes that are known
+    tested = {name for case in CASES if case.name not in missing
+              for name in re.findall(r"pfcn\.(\w+)", case.op)}  # fmt: skip
+    # Recurrences have their tests in test_recurrences.py, detach is one of OPS.
+    assert defined - tested - {"detach", "recurrence"} == set(WITHOUT_GRADIENT)

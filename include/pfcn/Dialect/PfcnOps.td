@@ -426,6 +426,38 @@ def Pfcn_RecurrenceOp : Pfcn_ComputeOp<"recurrence", [AttrSizedOperandSegments]>
   let hasVerifier = 1;
 }
 
+def Pfcn_RecurrenceAdjointOp : Pfcn_ComputeOp<"recurrence_adjoint"> {
+  let summary = "the gradients that a recurrence carries back through time";
+  let description = [{
+    `upstream` and `cell_upstream` are the gradients of the states after each step, [*B, time, width]. `factors` has, for each step,
+    what a state's gradient is multiplied by for each gate, and then what else carries it on: for `lstm` the four
+    gates (of the cell state but the last), from hidden to cell state, and the forget gate; for `gru` the three gates
+    and the update gate. `hidden_weight` is that of the recurrence, from the gates to the step before. The result has
+    for each step the gradients of the gates behind the product with the hidden state, then that of the cell state
+    of an `lstm`, or of the hidden state of a `gru`. `reverse` is that of the recurrence: time runs against it.
+
+    ```mlir
+    %d = pfcn.recurrence_adjoint "tanh" %g, %factors, %u
+        : (tensor<3x5x4xf32>, tensor<3x5x4xf32>, tensor<4x4xf32>) -> tensor<3x5x4xf32>
+    ```
+  }];
+  let arguments = (ins StrAttr:$kind, Pfcn_Float:$upstream, Pfcn_Float:$factors, Pfcn_Float:$hidden_weight,
+                       Optional<Pfcn_Float>:$cell_upstream, UnitAttr:$reverse);
+  let results = (outs Pfcn_Float:$result);
+  let assemblyFormat = [{
+    $kind $upstream `,` $factors `,` $hidden_weight (`cell` $cell_upstream^)? (`reverse` $reverse^)? attr-dict
+    `:` functional-type(operands, $result)
+  }];
+  let extraClassDeclaration = [{
+    /// How many parts of the width the factors have, and the result.
+    static int64_t getFactorCount(::llvm::StringRef kind);
+    static int64_t getPartCount(::llvm::StringRef kind);
+    int64_t getWidth() { return ::llvm::cast<::mlir::RankedTensorType>(getUpstream().getType()).getShape().back(); }
+    int64_t getSteps() { return ::llvm::cast<::mlir::RankedTensorType>(getUpstream().getType()).getShape().drop_back().back(); }
+  }];
+  let hasVerifier = 1;
+}
+
 //===---------------------------------------------------------------------------===//
 // Views and joins
 //===---------------------------------------------------------------------------===//

@@ -38,6 +38,7 @@ public:
   std::shared_ptr<StackedLeaf> addLeaf(size_t index, const at::Tensor &parameter);
   /// The leaves of what was known of the model before it changed.
   void takeLeaves(const Weights &earlier) { leaves = earlier.leaves; }
+  bool areLeavesAtHome() const;
 
 private:
   std::vector<std::shared_ptr<Stack>> stacks;

@@ -29,6 +29,8 @@ public:
   void afterAccumulation();
   /// The members have moved to another home.
   void moveTo(const at::Tensor &stacked);
+  /// Whether the members are parts of the parameter. Others that came to them, or left, make them move without it.
+  bool isAtHome() const;
 
 private:
   void markCleared();

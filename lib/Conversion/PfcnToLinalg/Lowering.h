@@ -33,6 +33,7 @@ FailureOr<Value> lowerContraction(Lowering &lowering, Operation *op);
 FailureOr<Value> lowerReduction(Lowering &lowering, Operation *op);
 FailureOr<Value> lowerWindows(Lowering &lowering, Operation *op);
 FailureOr<Value> lowerRecurrence(Lowering &lowering, RecurrenceOp op);
+FailureOr<Value> lowerRecurrenceAdjoint(Lowering &lowering, RecurrenceAdjointOp op);
 FailureOr<Value> lowerView(Lowering &lowering, Operation *op);
 
 /// Computes one element: the elements read, and for a reduction the accumulator behind them.

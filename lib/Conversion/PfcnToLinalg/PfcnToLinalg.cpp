@@ -56,6 +56,7 @@ static FailureOr<Value> lower(Lowering &lowering, Operation *op) {
       .Case<SumOp, MeanOp, AmaxOp, AminOp, ProdOp, SoftmaxOp, LogSoftmaxOp, LayerNormOp, BatchNormOp>(
           [&](auto) { return lowerReduction(lowering, op); })
       .Case([&](RecurrenceOp recurrence) { return lowerRecurrence(lowering, recurrence); })
+      .Case([&](RecurrenceAdjointOp adjoint) { return lowerRecurrenceAdjoint(lowering, adjoint); })
       .Case<ReshapeOp, PermuteOp, SliceOp, SelectOp, UnsqueezeOp, SqueezeOp, ExpandOp, CatOp, StackOp>(
           [&](auto) { return lowerView(lowering, op); })
       .Default([&](Operation *) { return lowerPointwise(lowering, op); });

@@ -157,6 +157,8 @@ static FailureOr<Value> lowerConv(Lowering &lowering, ConvOp op) {
   bool hasInstances = type.getRank() > spatial + 2;
   if (llvm::any_of(type.getShape().take_back(spatial), ShapedType::isDynamic))
     return lowering.decline("it convolves over a dynamic dimension");
+  if (groups > 1 && ranked(op.getInput()).isDynamicDim(ranked(op.getInput()).getRank() - spatial - 1))
+    return lowering.decline("it splits a dynamic number of channels into groups");
   Shape kernel(ranked(op.getWeight()).getShape().take_back(spatial));
   FailureOr<Value> padded = prepareInput(lowering, op, kernel);
   if (failed(padded))
