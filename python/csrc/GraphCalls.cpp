@@ -73,6 +73,7 @@ static bool isSame(PyObject *a, PyObject *b) {
 const GraphCalls::Entry *GraphCalls::findEntry(Owner &owner, const Arguments &arguments) {
   const auto &[tensors, numbers] = arguments;
   int mode = getMode();
+  bool isFollowing = at::GradMode::is_enabled();
   auto fits = [&](const Entry &entry) {
     if (entry.mode != mode || entry.specs.size() != tensors.size() || entry.numbers.size() != numbers.size())
       return false;
@@ -80,24 +81,16 @@ const GraphCalls::Entry *GraphCalls::findEntry(Owner &owner, const Arguments &ar
       if (!isSame(entry.numbers[i].ptr(), numbers[i]))
         return false;
     for (size_t i = 0; i < tensors.size(); ++i)
-      if (!entry.specs[i].matches(tensors[i]) || tensors[i].strides() != at::IntArrayRef(entry.strides[i]) ||
-          tensors[i].device() != entry.device)
+      if ((isFollowing && entry.followed[i] != tensors[i].requires_grad()) || !entry.specs[i].matches(tensors[i]) ||
+          tensors[i].strides() != at::IntArrayRef(entry.strides[i]) || tensors[i].device() != entry.device)
         return false;
-    return true;
+    return !isFollowing || entry.plan->getGradPattern() == entry.gradPattern;
   };
   auto it = std::find_if(owner.entries.begin(), owner.entries.end(), fits);
   if (it == owner.entries.end())
     return nullptr;
   std::rotate(owner.entries.begin(), it, it + 1);
   return &owner.entries.front();
-}
-
-bool GraphCalls::requiresGrad(const Owner &owner, const Arguments &arguments) const {
-  return at::GradMode::is_enabled() &&
-         (std::any_of(arguments.first.begin(), arguments.first.end(),
-                      [](const at::Tensor &tensor) { return tensor.requires_grad(); }) ||
-          std::any_of(owner.weights.begin(), owner.weights.end(),
-                      [](const WeakTensor &weight) { return weight._unsafe_get_target()->requires_grad(); }));
 }
 
 //===----------------------------------------------------------------------------===//
@@ -118,7 +111,7 @@ PyObject *GraphCalls::call(PyObject *const *args, size_t count) {
     return nullptr;
   Owner *owner = findOwner(args);
   std::optional<Arguments> arguments = owner ? split(args) : std::nullopt;
-  if (!arguments || requiresGrad(*owner, *arguments))
+  if (!arguments)
     return nullptr;
   const Entry *entry = findEntry(*owner, *arguments);
   if (!entry || !entry->plan->isCurrent())
@@ -127,14 +120,17 @@ PyObject *GraphCalls::call(PyObject *const *args, size_t count) {
     forget(owner->number);
     return nullptr;
   }
-  llvm::SmallVector<at::Tensor, 8> leaves = entry->plan->getLeaves();
+  bool isFollowed = entry->isFollowed();
+  llvm::SmallVector<std::shared_ptr<const Stack>, 8> stacks;
+  llvm::SmallVector<at::Tensor, 8> leaves = isFollowed ? entry->plan->getFollowed(stacks) : entry->plan->getLeaves();
   std::shared_ptr<BoundPlan> plan = entry->plan; // another thread may change the entries
   std::vector<py::object> outputs = entry->outputs;
   ++hits;
   std::vector<at::Tensor> results;
   {
     py::gil_scoped_release noGil;
-    results = plan->getPlan().runUnchecked(arguments->first, leaves);
+    results = isFollowed ? plan->getPlan().runFollowed(arguments->first, leaves, stacks)
+                         : plan->getPlan().runUnchecked(arguments->first, leaves);
   }
   return wrap(std::move(results), outputs);
 }
@@ -157,7 +153,9 @@ int64_t GraphCalls::add(const std::vector<py::object> &args, const std::shared_p
   for (size_t i = 0; i < weights.size(); ++i)
     tensors.emplace(names[i], THPVariable_Unpack(objects[weights[i]]));
   auto bound = std::make_shared<BoundPlan>(plan, tensors, *owner->homes, /*freeze=*/false);
-  Entry entry{std::move(bound), {}, {}, {}, std::move(outputs), constants, plan->getDevice(), getMode()};
+  uint64_t gradPattern = at::GradMode::is_enabled() ? bound->getGradPattern() : 0;
+  Entry entry{std::move(bound),  {},        {}, {},         std::move(outputs), constants,
+              plan->getDevice(), getMode(), {}, gradPattern};
   for (size_t position : others) {
     if (!THPVariable_Check(objects[position])) {
       entry.numbers.push_back(args[position]);
@@ -166,6 +164,7 @@ int64_t GraphCalls::add(const std::vector<py::object> &args, const std::shared_p
     const at::Tensor &tensor = THPVariable_Unpack(objects[position]);
     entry.specs.push_back({tensor.sizes().vec(), tensor.scalar_type()});
     entry.strides.push_back(tensor.strides().vec());
+    entry.followed.push_back(at::GradMode::is_enabled() && tensor.requires_grad());
   }
   owner->entries.insert(owner->entries.begin(), std::move(entry));
   if (owner->entries.size() > kMostEntries)

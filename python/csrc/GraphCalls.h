@@ -46,6 +46,11 @@ private:
     runtime::NamedTensors constants; ///< kept alive for the plan
     c10::Device device;
     int mode;
+    /// In grad mode: which of the tensors and parameters autograd followed.
+    std::vector<bool> followed;
+    uint64_t gradPattern = 0;
+
+    bool isFollowed() const { return gradPattern != 0 || llvm::is_contained(followed, true); }
   };
 
   struct Owner {
@@ -60,7 +65,6 @@ private:
   Owner *findOwner(PyObject *const *args);
   std::optional<Arguments> split(PyObject *const *args) const;
   static const Entry *findEntry(Owner &owner, const Arguments &arguments);
-  bool requiresGrad(const Owner &owner, const Arguments &arguments) const;
 
   std::vector<size_t> weights, others; ///< positions
   std::vector<Owner> owners;

@@ -1,8 +1,8 @@
 """The backend of `torch.compile(model, backend="pfcn")`.
 
-Where autograd has nothing to follow, dynamo's graph is compiled as it is. Otherwise AOTAutograd
-makes a forward and a backward graph of it, in which nothing is written in place, and each of them
-is compiled.
+Dynamo's graph is compiled as it is, with the gradients of its groups where autograd follows it.
+What writes its inputs, returns views or has a group without gradient goes through AOTAutograd,
+which makes a forward and a backward graph of it, and each of these is compiled.
 """
 
 from __future__ import annotations
@@ -46,8 +46,10 @@ def backend(
     if os.environ.get("PFCN_DISABLE", "") not in ("", "0"):
         return graph.forward
     if _is_plain(graph, example_inputs):
-        compiled = _compile(graph, _weights_of(graph, example_inputs), chosen)
-        return lambda *args: compiled.run(args)
+        compiled = Graph(graph, _weights_of(graph, example_inputs), chosen)
+        if not _is_followed(example_inputs) or compiled.can_train(example_inputs):
+            _note(compiled)
+            return lambda *args: compiled.run(args)
     return _compile_with_autograd(graph, example_inputs, chosen)
 
 
@@ -69,11 +71,9 @@ def _choose(mode: str | None, options: dict[str, Any] | None) -> Options:
     return Options(**options)
 
 
-def _compile(module: fx.GraphModule, weights: dict[int, str], options: Options) -> Graph:
-    graph = Graph(module, weights, options)
+def _note(graph: Graph) -> None:
     _graphs[:] = [ref for ref in _graphs if ref() is not None]
     _graphs.append(weakref.ref(graph))
-    return graph
 
 
 def _placeholders(graph: fx.GraphModule) -> list[fx.Node]:
@@ -108,10 +108,7 @@ _CONTEXTS = ("_set_grad_enabled", "_enter_autocast", "_enter_inference_mode", "i
 
 
 def _is_plain(graph: fx.GraphModule, example_inputs: Sequence[Any]) -> bool:
-    """Whether autograd follows nothing, no input is written, and no result shares memory."""
-    tensors = [value for value in example_inputs if isinstance(value, torch.Tensor)]
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return False
+    """Whether no input is written, and no result shares memory."""
     if any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
         return False
     nodes = list(graph.graph.nodes)
@@ -129,6 +126,11 @@ def _is_plain(graph: fx.GraphModule, example_inputs: Sequence[Any]) -> bool:
             return False
         memory.add(address)
     return True
+
+
+def _is_followed(example_inputs: Sequence[Any]) -> bool:
+    tensors = [value for value in example_inputs if isinstance(value, torch.Tensor)]
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def _find_written(graph: fx.GraphModule) -> set[int]:
@@ -163,7 +165,8 @@ def _compile_with_autograd(
     def compile_boxed(module: fx.GraphModule, views: _Views | None = None) -> Callable:
         weights = {i: named[node.name] for i, node in enumerate(_placeholders(module))
                    if node.name in named}  # fmt: skip
-        compiled = _compile(module, weights, options)
+        compiled = Graph(module, weights, options)
+        _note(compiled)
 
         def run(args: list) -> Sequence[Any]:
             results = compiled.run(args)

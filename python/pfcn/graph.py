@@ -36,7 +36,6 @@ class Graph:
         self.lock = threading.RLock()
         self.owners: dict[int, weakref.ref] = {}
         self.eager_reason = ""
-        self.tracked_calls = 0
 
     def run(self, args: Sequence[Any]) -> Sequence[Any]:
         """The graph's results, of which a list or a tuple."""
@@ -49,9 +48,16 @@ class Graph:
     def report(self) -> Report:
         report = self.plans.report()
         report.eager = self.eager_reason
-        report.tracked_calls = self.tracked_calls
         report.copies = [f"{n} parameters: {reason}" for n, reason in self.calls.stacks if reason]
         return report
+
+    def can_train(self, args: Sequence[Any]) -> bool:
+        """Makes the plan for these arguments, which autograd follows. False where it cannot be
+        recorded as it is, or a group has no gradient."""
+        try:
+            return _C.is_plain_dispatch() and self._add_plan(args) == ""
+        except CaptureError:
+            return False
 
     def _prepare(self, args: Sequence[Any]) -> bool:
         """Makes the plan for a call; False where only eager can answer it."""
@@ -60,12 +66,9 @@ class Graph:
             return False
         if not all(map(_C.is_plain_tensor, tensors)):
             return False
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-            self.tracked_calls += 1
-            return False
         with self.lock:
             try:
-                self._add_plan(args)
+                self.eager_reason = self._add_plan(args)
             except CaptureError as error:
                 if self.options.strict:
                     raise
@@ -76,16 +79,25 @@ class Graph:
                 self._fail(error)
         return not self.eager_reason
 
-    def _add_plan(self, args: Sequence[Any]) -> None:
+    def _add_plan(self, args: Sequence[Any]) -> str:
+        """Why there is none, or nothing."""
         started = time.perf_counter()
+        followed = torch.is_grad_enabled() and any(
+            arg.requires_grad for arg in args if isinstance(arg, torch.Tensor)
+        )
+        if followed and any(a.device.type != "cpu" for a in args if isinstance(a, torch.Tensor)):
+            return "autograd has to follow it on a GPU"
         recording, outputs = capture.record_graph(self.module, args, self.weights)
-        plan = self.plans.find(prepared(recording, started), self._weights_of(args))
+        plan = self.plans.find(prepared(recording, started), self._weights_of(args), followed)
+        if followed and plan.compilation.not_differentiable:
+            return f"autograd has to follow: {plan.compilation.not_differentiable}"
         number = self.calls.add(list(args), plan.compilation.plan, list(self.weights.values()),
                                 plan.constants, outputs, capture.TENSOR)  # fmt: skip
         if self.weights and number not in self.owners:
             # A model that is gone takes its homes and plans with it.
             first = args[next(iter(self.weights))]
             self.owners[number] = weakref.ref(first, lambda _: self._forget(number))
+        return ""
 
     def _weights_of(self, args: Sequence[Any]) -> dict[str, torch.Tensor]:
         return {name: args[i] for i, name in self.weights.items()}

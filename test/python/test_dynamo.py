@@ -180,8 +180,39 @@ def test_layouts_of_the_input():
 def test_training(kind):
     model = models.make(kind(16)).train()
     assert_trains_alike(model, torch.randn(5, 5 if issubclass(kind, models.Shared) else 80))
+    assert last_report().groups[0].instances == 16 and last_report().launches == 1
+    assert last_report().eager == ""
+
+
+class Choosing(models.Slices):
+    """A group with an operator that has no gradient in it: of an even choice, torch takes one."""
+
+    def forward(self, x):
+        parts = zip(self.models, x.chunk(len(self.models), 1))
+        return torch.cat([m(p).max(1, keepdim=True).values for m, p in parts], 1)
+
+
+def test_training_through_aotautograd():
+    model = models.make(Choosing(16)).train()
+    assert_trains_alike(model, torch.randn(5, 80))
     forward, backward = dynamo.reports()[-2:]
     assert forward.groups[0].instances == backward.groups[0].instances == 16
+
+
+def test_training_of_varying_batches():
+    model = models.make(models.Slices(16)).train()
+    fast = compiled(model)
+    for batch in (5, 3, 40, 7):
+        assert_trains_alike(model, torch.randn(batch, 80), fast, steps=2)
+    assert last_report().eager == ""
+
+
+def test_some_weights_are_frozen_later():
+    model = models.make(models.Slices(6))
+    fast = compiled(model)
+    for frozen in (False, True, False):
+        model.models[2].requires_grad_(not frozen)
+        assert_trains_alike(model, torch.randn(3, 30), fast, steps=1)
 
 
 def test_gradient_of_the_input():
