@@ -34,6 +34,10 @@ std::shared_ptr<StackedLeaf> Weights::addLeaf(size_t index, const at::Tensor &pa
   return stack.getLeaf();
 }
 
+bool Weights::areLeavesAtHome() const {
+  return std::all_of(leaves.begin(), leaves.end(), [](const auto &leaf) { return leaf->isAtHome(); });
+}
+
 bool Weights::isSettled() const {
   for (const std::shared_ptr<Stack> &stack : stacks)
     if (!stack->isSettled())

@@ -100,4 +100,9 @@ void StackedLeaf::moveTo(const at::Tensor &stacked) {
     parameter.set_data(stacked);
 }
 
+bool StackedLeaf::isAtHome() const {
+  at::Tensor first = lock(members.front());
+  return first.defined() && first.const_data_ptr() == parameter.const_data_ptr();
+}
+
 } // namespace pfcn::runtime

@@ -107,6 +107,8 @@ PyObject *Dispatcher::call(PyObject *const *args, Py_ssize_t count) {
   if (weights && !weights->isSettled() && !weights->settle())
     return nullptr;
   bool isFollowed = entry->isFollowed();
+  if (isFollowed && weights && !weights->areLeavesAtHome())
+    return nullptr;
   llvm::SmallVector<std::shared_ptr<const runtime::Stack>, 8> stacks;
   llvm::SmallVector<at::Tensor, 8> leaves = isFollowed ? entry->plan->getFollowed(stacks) : entry->plan->getLeaves();
   std::shared_ptr<runtime::BoundPlan> plan = entry->plan; // another thread may replace the entries

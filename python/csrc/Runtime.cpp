@@ -169,7 +169,11 @@ static void bindCalls(py::module_ &module) {
   py::class_<Dispatcher, std::shared_ptr<Dispatcher>>(module, "Dispatcher", "From a Python call to a plan.")
       .def(py::init<>())
       .def("callable", &makeCallable)
-      .def("clear", [](Dispatcher &self) { self.entries.clear(); })
+      .def("clear",
+           [](Dispatcher &self) {
+             self.entries.clear();
+             self.weights = nullptr; // what is made next may move its parameters
+           })
       .def(
           "add",
           [](Dispatcher &self, std::shared_ptr<BoundPlan> plan, const std::vector<at::Tensor> &inputs, int mode,

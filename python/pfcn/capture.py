@@ -309,9 +309,9 @@ def _check_modes() -> None:
 
 
 def _check_plain(tensor: torch.Tensor, what: str) -> None:
-    if type(tensor) not in (torch.Tensor, nn.Parameter, nn.Buffer) and not isinstance(
-        tensor, nn.Parameter
-    ):
+    # To isinstance, a parameter of any subclass of tensors is an nn.Parameter.
+    kind = type(tensor)
+    if kind not in (torch.Tensor, nn.Buffer) and nn.Parameter not in kind.__mro__:
         raise CaptureError(
             f"{what} is of the tensor subclass {type(tensor).__name__}", remedy="use plain tensors"
         )

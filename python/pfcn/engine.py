@@ -83,6 +83,8 @@ class Engine:
             call = self._find_call(tensors, spec, args, kwargs)
         if call.bound is None:
             return self.model(*args, **kwargs)
+        if self.stacked and call.is_followed:
+            self._check_stacked_homes()
         return call.recording.out_spec.unflatten(call.bound.run(tensors, call.is_followed))
 
     def prepare(self, args: tuple, kwargs: dict) -> None:
@@ -189,6 +191,15 @@ class Engine:
                         f"parameter '{name}' was replaced after pfcn.optim.stack;"
                         " compile the model anew, and stack it again"
                     )
+
+    def _check_stacked_homes(self) -> None:
+        """Where other networks stand beside them now, parameters have moved away from the leaf."""
+        for leaf in self.stacked:
+            if leaf._members()[0].data_ptr() != leaf.data_ptr():
+                raise Error(
+                    f"the networks of '{leaf.names[0]}' train stacked, and others have come"
+                    " to them or left; compile the model anew, and stack it again"
+                )
 
     def _publish(self) -> None:
         """Gives the dispatcher the calls that it can answer: tensors in, and a tensor or a flat
