@@ -23,11 +23,19 @@ bool StackedLeaf::isOf(llvm::ArrayRef<at::Tensor> parameters) const {
                     });
 }
 
+using torch::autograd::AutogradMeta;
+
+static const AutogradMeta *getMeta(const at::TensorImpl *member) {
+  return static_cast<const AutogradMeta *>(member->autograd_meta());
+}
+
 /// Nothing would call them.
+static bool haveHooks(const AutogradMeta *meta) { return !meta->hooks_.empty() || meta->post_acc_grad_hooks_; }
+
 static void checkHooks(const at::TensorImpl *member) {
-  const auto *meta = static_cast<const torch::autograd::AutogradMeta *>(member->autograd_meta());
+  const AutogradMeta *meta = getMeta(member);
   TORCH_CHECK(
-      meta->hooks_.empty() && !meta->post_acc_grad_hooks_,
+      !meta || !haveHooks(meta),
       "pfcn: a hook is registered on a parameter that trains stacked, where its gradient has no edge of its own; "
       "register it on the stacked parameter");
 }
@@ -43,6 +51,10 @@ at::Tensor StackedLeaf::getGrad() {
   bool isWritten = gradient._version() != clearedVersion;
   size_t missing = 0;
   for (size_t i = 0; i < members.size(); ++i) {
+    // An optimizer asks several times per step, and mostly all is as it was.
+    if (const AutogradMeta *meta = getMeta(members[i]._unsafe_get_target());
+        meta && meta->grad_.is_same(views[i]) && !haveHooks(meta))
+      continue;
     if (members[i].use_count() == 0)
       continue;
     at::Tensor &own = members[i]._unsafe_get_target()->mutable_grad();

@@ -672,3 +672,27 @@ func.func @scatter_count(%x: tensor<3x1x3xf32>, %y: tensor<1x8xf32>) {
   %0 = pfcn.scatter_instances %x into %y <slice dim 1 size 3 at [0, 5]> : tensor<3x1x3xf32> into tensor<1x8xf32>
   return
 }
+
+// -----
+
+func.func @adjoint_of_what(%g: tensor<3x5x4xf32>, %u: tensor<4x4xf32>) {
+  // expected-error @+1 {{knows lstm, gru, tanh and relu, not selu}}
+  %0 = pfcn.recurrence_adjoint "selu" %g, %g, %u : (tensor<3x5x4xf32>, tensor<3x5x4xf32>, tensor<4x4xf32>) -> tensor<3x5x4xf32>
+  return
+}
+
+// -----
+
+func.func @adjoint_of_too_few_factors(%g: tensor<3x5x4xf32>, %u: tensor<12x4xf32>) {
+  // expected-error @+1 {{factors must be 'tensor<3x5x16xf32>'}}
+  %0 = pfcn.recurrence_adjoint "gru" %g, %g, %u : (tensor<3x5x4xf32>, tensor<3x5x4xf32>, tensor<12x4xf32>) -> tensor<3x5x16xf32>
+  return
+}
+
+// -----
+
+func.func @adjoint_of_a_weight_that_does_not_fit(%g: tensor<3x5x4xf32>, %u: tensor<4x3xf32>) {
+  // expected-error @+1 {{the weight must be [1 · width, width], the width 4}}
+  %0 = pfcn.recurrence_adjoint "tanh" %g, %g, %u : (tensor<3x5x4xf32>, tensor<3x5x4xf32>, tensor<4x3xf32>) -> tensor<3x5x4xf32>
+  return
+}

@@ -83,6 +83,13 @@ func.func @over_time(%x: tensor<4x6x2xf32>, %h: tensor<4x5xf32>, %w: tensor<15x2
   return %y : tensor<4x6x5xf32>
 }
 
+// CHECK-LABEL: func.func @back_through_time
+func.func @back_through_time(%g: tensor<4x6x5xf32>, %f: tensor<4x6x20xf32>, %u: tensor<15x5xf32>) -> tensor<4x6x20xf32> {
+  // CHECK: pfcn.recurrence_adjoint "gru" %{{.*}}, %{{.*}}, %{{.*}} reverse : (tensor<4x6x5xf32>
+  %d = pfcn.recurrence_adjoint "gru" %g, %f, %u reverse : (tensor<4x6x5xf32>, tensor<4x6x20xf32>, tensor<15x5xf32>) -> tensor<4x6x20xf32>
+  return %d : tensor<4x6x20xf32>
+}
+
 // CHECK-LABEL: func.func @batched
 func.func @batched(%x: tensor<1x8xf32>, %w: tensor<2x3x4xf32>) -> tensor<1x6xf32> {
   %init = pfcn.empty : tensor<1x6xf32>

@@ -115,3 +115,49 @@ func.func @detached(%x: tensor<2x4xf32>, %i: tensor<2x4xi64>) -> tensor<2x4xf32>
   } -> tensor<2x4xf32>
   return %r : tensor<2x4xf32>
 }
+
+// The gradient of a convolution's weight is a convolution with samples as channels, cut to the window; that of its
+// input a transposed one, with what the last window did not reach as its padding.
+// CHECK-LABEL: func.func private @conv_backward(
+// CHECK: ^bb0(%[[A:.*]]: tensor<5x3x11xf32>, %[[W:.*]]: tensor<4x3x2xf32>, %[[G:.*]]: tensor<5x4x5xf32>):
+// CHECK: pfcn.conv %[[G]], %[[W]] {{.*}}output_padding = array<i64: 1>{{.*}}transposed
+// CHECK: %[[X:.*]] = pfcn.permute %[[A]] dims [1, 0, 2]
+// CHECK: %[[U:.*]] = pfcn.permute %[[G]] dims [1, 0, 2]
+// CHECK: %[[P:.*]] = pfcn.conv %[[X]], %[[U]] {dilation = array<i64: 2>{{.*}}stride = array<i64: 1>}
+// CHECK: %[[C:.*]] = pfcn.slice %[[P]] dim 2 from 0 to 2
+// CHECK: pfcn.permute %[[C]] dims [1, 0, 2]
+func.func @conv(%x: tensor<2x5x3x11xf32>, %w: tensor<2x4x3x2xf32>) -> tensor<2x5x4x5xf32> {
+  %init = pfcn.empty : tensor<2x5x4x5xf32>
+  %y = pfcn.instances "conv" count 2 ins(%x, %w : tensor<2x5x3x11xf32>, tensor<2x4x3x2xf32>)
+      [#pfcn.access<select dim 0>, #pfcn.access<select dim 0>]
+      outs(%init : tensor<2x5x4x5xf32>) [#pfcn.access<select dim 0>] {
+  ^bb0(%a: tensor<5x3x11xf32>, %b: tensor<4x3x2xf32>):
+    %0 = pfcn.conv %a, %b {stride = array<i64: 2>, padding = array<i64: 0>, dilation = array<i64: 1>}
+      : tensor<5x3x11xf32>, tensor<4x3x2xf32> -> tensor<5x4x5xf32>
+    pfcn.yield %0 : tensor<5x4x5xf32>
+  } -> tensor<2x5x4x5xf32>
+  return %y : tensor<2x5x4x5xf32>
+}
+
+// Back through time: gates and their derivatives for all steps at once, one loop, and products.
+// CHECK-LABEL: func.func private @rnn_backward(
+// CHECK: ^bb0(%[[A:.*]]: tensor<3x6x2xf32>, %[[W:.*]]: tensor<4x2xf32>, %[[U:.*]]: tensor<4x4xf32>, %[[H:.*]]: tensor<3x4xf32>, %[[G:.*]]: tensor<3x6x4xf32>):
+// CHECK: %[[S:.*]] = pfcn.recurrence "tanh" %[[A]], %[[W]], %[[U]], %[[H]]
+// CHECK: %[[M:.*]] = pfcn.mul %[[S]], %[[S]]
+// CHECK: %[[F:.*]] = pfcn.sub %{{.*}}, %[[M]]
+// CHECK: %[[D:.*]] = pfcn.recurrence_adjoint "tanh" %[[G]], %[[F]], %[[U]]
+// CHECK: pfcn.matmul %[[D]], %[[W]]
+// KERNEL-LABEL: func.func private @rnn_backward
+// KERNEL: pfcn.launch @rnn_gradient
+func.func @rnn(%x: tensor<2x3x6x2xf32>, %w: tensor<2x4x2xf32>, %u: tensor<2x4x4xf32>, %h: tensor<2x3x4xf32>) -> tensor<2x3x6x4xf32> {
+  %init = pfcn.empty : tensor<2x3x6x4xf32>
+  %y = pfcn.instances "rnn" count 2 ins(%x, %w, %u, %h : tensor<2x3x6x2xf32>, tensor<2x4x2xf32>, tensor<2x4x4xf32>, tensor<2x3x4xf32>)
+      [#pfcn.access<select dim 0>, #pfcn.access<select dim 0>, #pfcn.access<select dim 0>, #pfcn.access<select dim 0>]
+      outs(%init : tensor<2x3x6x4xf32>) [#pfcn.access<select dim 0>] {
+  ^bb0(%a: tensor<3x6x2xf32>, %b: tensor<4x2xf32>, %c: tensor<4x4xf32>, %d: tensor<3x4xf32>):
+    %0 = pfcn.recurrence "tanh" %a, %b, %c, %d
+      : (tensor<3x6x2xf32>, tensor<4x2xf32>, tensor<4x4xf32>, tensor<3x4xf32>) -> tensor<3x6x4xf32>
+    pfcn.yield %0 : tensor<3x6x4xf32>
+  } -> tensor<2x3x6x4xf32>
+  return %y : tensor<2x3x6x4xf32>
+}

@@ -162,7 +162,6 @@ def test_members_added_and_dropped_in_place():
         for mine, yours in zip(model.parameters(), plain.parameters(), strict=True):
             torch.testing.assert_close(mine.grad, yours.grad)
         assert len(fast.members) == len(model.members)
-        assert fast.report.groups[-1].instances == len(model.members)
 
 
 def test_members_change_under_an_optimizer():
