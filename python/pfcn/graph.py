@@ -58,6 +58,11 @@ class Graph:
             return _C.is_plain_dispatch() and self._add_plan(args) == ""
         except CaptureError:
             return False
+        except FusionError:
+            raise
+        except Exception as error:
+            self._fail(error)
+            return True  # in eager
 
     def _prepare(self, args: Sequence[Any]) -> bool:
         """Makes the plan for a call; False where only eager can answer it."""
