@@ -9,11 +9,16 @@
 
 #include "pfcn/Analysis/Work.h"
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/SymbolTable.h"
+
 using namespace mlir;
 using namespace mlir::pfcn;
 
 // A call through the dispatcher with its new tensor takes 2 us, a small matrix in a batched product 50 ns.
 constexpr double callCost = 12000, matrixCost = 300;
+// The part of an operand that is one instance's.
+constexpr double viewCost = 2500;
 constexpr double transcendentalCost = 16;
 // Matrices that are read row by row come from memory less evenly than one stream does.
 constexpr double rowsFactor = 1.5;
@@ -23,73 +28,124 @@ double mlir::pfcn::getStreamCost(double bytes) {
   return bytes / 64 * each;
 }
 
+/// Larger tensors than this come fresh from the system each time, page by page.
+static double getFreshCost(double bytes) {
+  constexpr double largestKept = 32 << 20, perLine = 40;
+  return bytes > largestKept ? bytes / 64 * perLine : 0;
+}
+
 static RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
 
 /// A convolution in as many groups as there are instances. Those of few channels run at a fraction of the rate.
 static double estimateConv(ConvOp op, double lanes, double rate) {
   constexpr double channelsForFullRate = 64;
-  ArrayRef<int64_t> filter = cast<RankedTensorType>(op.getWeight().getType())
-                                 .getShape()
-                                 .take_back(op.getStride().size() +
-                                            1); // input channels and window; a transposed one has output channels there
-  double depth = 1;
-  for (int64_t size : filter)
-    depth *= static_cast<double>(size);
-  double part = std::clamp(static_cast<double>(filter.front()) / channelsForFullRate, 0.05, 1.0);
-  return countElements(op.getResult()) * depth / lanes / (rate * part);
+  double inputChannels = static_cast<double>(
+      ranked(op.getWeight()).getShape().take_back(op.getStride().size() + 1).front()); // outputs of a transposed one
+  double part = std::clamp(inputChannels / channelsForFullRate, 0.05, 1.0);
+  return countElements(op.getResult()) * getDepth(op) / lanes / (rate * part);
 }
 
 static double estimateProduct(Operation *op, double lanes, double rate) {
-  Value lhs = op->getOperand(isa<AddmmOp>(op) ? 1 : 0);
-  auto sizes = cast<RankedTensorType>(lhs.getType()).getShape();
-  double depth = ShapedType::isDynamic(sizes.back()) ? assumedDynamicSize : sizes.back();
   double matrices = 1;
-  for (int64_t size : cast<RankedTensorType>(op->getResult(0).getType()).getShape().drop_back(2))
-    matrices *= ShapedType::isDynamic(size) ? assumedDynamicSize : size;
-  return countElements(op->getResult(0)) * depth / lanes / rate + matrices * matrixCost;
+  if (!isa<LinearOp>(op)) // whose rows are all one matrix
+    for (int64_t size : ranked(op->getResult(0)).getShape().drop_back(2))
+      matrices *= ShapedType::isDynamic(size) ? assumedDynamicSize : size;
+  return countElements(op->getResult(0)) * getDepth(op) / lanes / rate + matrices * matrixCost;
 }
 
-std::optional<double> mlir::pfcn::estimateLibrary(KernelOp kernel, int64_t vectorBytes, double rate) {
-  double cost = 0, lanes = vectorBytes / 4.0;
-  bool hasProduct = false;
-  auto addCall = [&](double compute, double bytes) {
+namespace {
+
+/// The ops of a body one by one.
+class Estimate {
+public:
+  /// `instances`: as many as the ops are for.
+  Estimate(int64_t vectorBytes, double rate, int64_t instances)
+      : lanes(vectorBytes / 4.0), rate(rate), instances(instances) {}
+
+  /// False for an op that has no estimate.
+  bool addBody(Block &body) {
+    return llvm::all_of(body.without_terminator(), [&](Operation &op) { return add(&op); });
+  }
+  void addCopy(Value value) { addCall(0, 2 * countBytes(value)); }
+  double getCost() const { return cost; }
+  bool hasProduct() const { return products != 0; }
+
+private:
+  void addCall(double compute, double bytes) {
     cost += callCost + std::max(compute, rowsFactor * getStreamCost(bytes));
-  };
-  // Per step two products and some ten elementwise calls, which read and write tensors of the size of the gates.
-  auto addRecurrence = [&](auto op, double states, double depth) {
-    double steps = ShapedType::isDynamic(op.getSteps()) ? assumedDynamicSize : op.getSteps();
-    double gates = states * RecurrenceOp::getGateCount(op.getKind());
-    double multiply = gates * depth / lanes / rate + 2 * kernel.getCount() * matrixCost;
-    double pointwise = gates / lanes * transcendentalCost + 10 * rowsFactor * getStreamCost(3 * gates * sizeof(float));
-    cost += steps * (12 * callCost + multiply + pointwise);
-  };
-  for (Operation &op : kernel.getBodyBlock()->without_terminator()) {
-    if (op.getDialect() != kernel->getDialect())
-      return std::nullopt;
-    if (isa<ConstantOp, ReshapeOp, PermuteOp, SliceOp, SelectOp, UnsqueezeOp, SqueezeOp, ExpandOp>(op))
-      continue; // mostly views
+  }
+
+  bool add(Operation *op) {
+    if (!isa<PfcnDialect>(op->getDialect()) || isa<OpaqueOp>(op))
+      return false;
+    if (isFree(op))
+      return true;
     if (auto recurrence = dyn_cast<RecurrenceOp>(op)) {
-      hasProduct = true;
       addRecurrence(recurrence, countElements(recurrence.getHidden()),
-                    ranked(recurrence.getInput()).getShape().back() + recurrence.getWidth());
-      continue;
+                    static_cast<double>(ranked(recurrence.getInput()).getShape().back() + recurrence.getWidth()));
+      return true;
     }
     if (auto adjoint = dyn_cast<RecurrenceAdjointOp>(op)) {
-      hasProduct = true;
-      double steps = ShapedType::isDynamic(adjoint.getSteps()) ? assumedDynamicSize : adjoint.getSteps();
-      addRecurrence(adjoint, countElements(adjoint.getUpstream()) / steps, adjoint.getWidth());
-      continue;
+      addRecurrence(adjoint, countElements(adjoint.getUpstream()) / getSteps(adjoint),
+                    static_cast<double>(adjoint.getWidth()));
+      return true;
     }
-    hasProduct |= isProduct(&op);
-    if (auto conv = dyn_cast<ConvOp>(op))
-      addCall(estimateConv(conv, lanes, rate), countBytes(&op));
-    else if (isProduct(&op))
-      addCall(estimateProduct(&op, lanes, rate), countBytes(&op));
-    else
-      addCall(isa<AddOp, SubOp, MulOp, ReluOp>(op) ? 0 : countElements(op.getResult(0)) / lanes * transcendentalCost,
-              countBytes(&op));
+    addCall(getCompute(op), countBytes(op));
+    for (Value result : op->getResults())
+      cost += getFreshCost(countBytes(result));
+    return true;
   }
+
+  double getCompute(Operation *op) {
+    products += isProduct(op);
+    if (auto conv = dyn_cast<ConvOp>(op))
+      return estimateConv(conv, lanes, rate);
+    if (isProduct(op))
+      return estimateProduct(op, lanes, rate);
+    if (auto composed = dyn_cast<ComposedOp>(op)) {
+      double compute = 0; // a function of torch's that keeps what lies between its steps in caches, or a few calls
+      for (Operation &inner : composed.getBodyBlock()->without_terminator())
+        compute += getCompute(&inner) + (isFree(&inner) ? 0 : callCost / 4);
+      return compute;
+    }
+    bool isCheap = isFree(op) || isa<AddOp, SubOp, MulOp, ReluOp, WhereOp, CompareOp>(op);
+    return isCheap ? 0 : countElements(op->getResult(0)) / lanes * transcendentalCost;
+  }
+
+  static double getSteps(auto op) {
+    return ShapedType::isDynamic(op.getSteps()) ? assumedDynamicSize : static_cast<double>(op.getSteps());
+  }
+
+  /// Per step two products and some ten elementwise calls, which read and write tensors of the size of the gates.
+  void addRecurrence(auto op, double states, double depth) {
+    ++products;
+    double gates = states * RecurrenceOp::getGateCount(op.getKind());
+    double multiply = gates * depth / lanes / rate + 2 * static_cast<double>(instances) * matrixCost;
+    double pointwise = gates / lanes * transcendentalCost + 10 * rowsFactor * getStreamCost(3 * gates * sizeof(float));
+    cost += getSteps(op) * (12 * callCost + multiply + pointwise);
+  }
+
+  double lanes, rate, cost = 0;
+  int64_t instances;
+  int64_t products = 0;
+};
+
+} // namespace
+
+std::optional<LibraryCost> mlir::pfcn::estimateLibrary(KernelOp kernel, int64_t vectorBytes, double rate) {
+  Estimate batched(vectorBytes, rate, kernel.getCount()), single(vectorBytes, rate, /*instances=*/1);
+  if (!batched.addBody(*kernel.getBodyBlock()))
+    return std::nullopt;
   for (Value value : kernel.getYielded()) // copied to where it belongs
-    addCall(0, 2 * countBytes(value));
-  return hasProduct ? std::optional(cost) : std::nullopt;
+    batched.addCopy(value);
+  LibraryCost cost{batched.getCost(), std::nullopt, batched.hasProduct()};
+  auto name = kernel->getAttrOfType<FlatSymbolRefAttr>(instanceAttrName);
+  auto function = name ? SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(kernel, name) : func::FuncOp();
+  if (!function || !single.addBody(function.getBody().front()))
+    return cost;
+  for (Value value : function.getBody().front().getTerminator()->getOperands())
+    single.addCopy(value);
+  double views = viewCost * static_cast<double>(kernel.getInputs().size() + kernel.getInits().size());
+  cost.single = kernel.getCount() * (single.getCost() + views);
+  return cost;
 }

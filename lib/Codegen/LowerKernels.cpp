@@ -36,18 +36,27 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
   void runOnOperation() override {
     lowerEachKernel(getOperation(), "LowerKernels",
                     [&](KernelOp kernel, KernelOp draft, std::string &reason) { return lower(kernel, draft, reason); });
+    getOperation().walk([&](KernelOp kernel) { chooseCalls(kernel); });
+  }
+
+  /// A kernel that stays runs by one call for all instances of each op, unless that is estimated to be slower.
+  void chooseCalls(KernelOp kernel) {
+    std::optional<LibraryCost> library = estimateLibrary(kernel, vectorBytes, libraryRate > 0 ? libraryRate : 1.0);
+    if (!library || !library->prefersSingle())
+      kernel->removeAttr(instanceAttrName);
   }
 
   /// Whether torch's functions, one after the other, are estimated to take less time than the kernel.
   bool isLibraryFaster(KernelOp kernel, const Schedule &schedule, std::string &reason) {
     if (libraryRate <= 0)
       return false;
-    std::optional<double> library = estimateLibrary(kernel, vectorBytes, libraryRate);
-    if (!library || schedule.cost <= *library)
+    std::optional<LibraryCost> library = estimateLibrary(kernel, vectorBytes, libraryRate);
+    if (!library || !library->hasProduct || schedule.cost <= library->getLeast())
       return false;
-    reason =
-        llvm::formatv("library GEMM is estimated faster: {0:F0} thousand vector operations, and {1:F0} in one kernel",
-                      *library / 1000, schedule.cost / 1000);
+    reason = llvm::formatv("{0} estimated faster: {1:F0} thousand vector operations, and {2:F0} in one kernel",
+                           library->prefersSingle() ? "torch's functions, instance by instance, are"
+                                                    : "library GEMM is",
+                           library->getLeast() / 1000, schedule.cost / 1000);
     return true;
   }
 

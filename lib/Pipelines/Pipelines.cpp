@@ -11,10 +11,14 @@
 
 using namespace mlir;
 
-void mlir::pfcn::buildDetectPipeline(OpPassManager &pm, FusionReport *report) {
+void mlir::pfcn::buildDetectPipeline(OpPassManager &pm, FusionReport *report, bool keepInstances) {
   // Detection reads the model as it was imported: its hashes take time linear in the ops, which
   // canonicalizing 100,000 instances first would not.
   pm.addNestedPass<func::FuncOp>(createFormInstancesPass(report));
+  // Before its operators are taken apart: torch's own are what one instance takes without a kernel.
+  if (keepInstances)
+    pm.addPass(createKeepInstancesPass());
+  pm.addNestedPass<func::FuncOp>(createInlineComposedPass());
   // Where torch has one operator for a loop over time, a kernel has the loop.
   pm.addNestedPass<func::FuncOp>(createExpandRecurrencesPass());
   // What no kernel can hold becomes one call of torch's for all instances.

@@ -18,6 +18,7 @@
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/Passes.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -153,7 +154,9 @@ void Compiler::fail(const std::string &message) {
 void Compiler::detect() {
   // The passes may run again, after this function.
   auto report = std::make_shared<FusionReport>();
-  runPasses([report](mlir::OpPassManager &manager) { buildDetectPipeline(manager, report.get()); }, "detection");
+  bool keepInstances = options.useKernels && !cuda;
+  runPasses([=](mlir::OpPassManager &manager) { buildDetectPipeline(manager, report.get(), keepInstances); },
+            "detection");
   FusionReport found = *report;
   if (options.differentiate)
     differentiate();
@@ -281,6 +284,7 @@ void Compiler::lower() {
     pipeline.vectorBytes = vectorBytes;
     pipeline.packWeights = packWeights;
     buildCpuPipeline(manager, pipeline);
+    manager.addPass(mlir::createSymbolDCEPass()); // functions of single instances that were not chosen
   };
   runPasses(build, "lowering");
 }

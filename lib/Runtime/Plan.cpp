@@ -508,24 +508,23 @@ void PlanBuilder::visitScatter(ScatterInstancesOp op) {
 
 namespace {
 
-/// A group that runs on torch's functions: its body once for all instances (`pfcn.kernel`),
-/// or instance by instance.
+/// A group that runs on torch's functions: its body once for all instances (`pfcn.kernel`), or instance by
+/// instance. Where there are both, autograd follows the former: of a stack it would make a gradient per instance.
 struct LibraryGroup {
-  Program body;
-  bool batched;
+  std::optional<Program> batched, single;
   int64_t count;
   std::vector<Access> inputAccesses, destinationAccesses;
 
-  void run(TensorRange inputs, TensorRange destinations) const {
-    if (batched)
-      return runBody(inputs, destinations, -1);
+  void run(TensorRange inputs, TensorRange destinations, bool isFollowed) const {
+    if (batched && (!single || isFollowed))
+      return runBody(*batched, inputs, destinations, -1);
     for (int64_t i = 0; i < count; ++i)
-      runBody(inputs, destinations, i);
+      runBody(*single, inputs, destinations, i);
   }
 
 private:
   /// Runs the body for one instance, or for all where that is -1.
-  void runBody(TensorRange inputs, TensorRange destinations, int64_t instance) const {
+  void runBody(const Program &body, TensorRange inputs, TensorRange destinations, int64_t instance) const {
     Frame frame(body);
     for (size_t i = 0; i < inputs.size(); ++i) {
       const Access &access = inputAccesses[i];
@@ -546,13 +545,17 @@ private:
 
 template <typename GroupOp> void PlanBuilder::visitGroup(GroupOp op) {
   auto group = std::make_shared<LibraryGroup>();
-  group->batched = std::is_same_v<GroupOp, KernelOp>;
   group->count = op.getCount();
   for (mlir::Attribute access : op.getInputAccesses())
     group->inputAccesses.push_back(makeAccess(mlir::cast<AccessAttr>(access), group->count));
   for (mlir::Attribute access : op.getInitAccesses())
     group->destinationAccesses.push_back(makeAccess(mlir::cast<AccessAttr>(access), group->count));
-  PlanBuilder(group->body, nullptr, module, lookup, cuda).build(*op.getBodyBlock());
+  auto buildBody = [&](std::optional<Program> &body, mlir::Block &block) {
+    PlanBuilder(body.emplace(), nullptr, module, lookup, cuda).build(block);
+  };
+  buildBody(std::is_same_v<GroupOp, KernelOp> ? group->batched : group->single, *op.getBodyBlock());
+  if (auto instance = op->template getAttrOfType<mlir::FlatSymbolRefAttr>(instanceAttrName); instance && group->batched)
+    buildBody(group->single, module.lookupSymbol<mlir::func::FuncOp>(instance.getValue()).getBody().front());
   std::vector<unsigned> inputs = useAll(op.getInputs());
   std::vector<Destination> destinations;
   for (mlir::Value init : op.getInits())
@@ -566,7 +569,7 @@ template <typename GroupOp> void PlanBuilder::visitGroup(GroupOp op) {
       sources.push_back(frame.tensors[input]);
     for (const Destination &destination : destinations)
       targets.push_back(destination.get(frame));
-    group->run(sources, targets);
+    group->run(sources, targets, frame.isFollowed);
     for (size_t i = 0; i < results.size(); ++i)
       frame.tensors[results[i]] = targets[i];
   });

@@ -92,8 +92,9 @@ void Batcher::buildInits() {
 KernelOp Batcher::buildKernel() {
   auto kernel = KernelOp::create(builder, op.getLoc(), TypeRange(ValueRange(inits)), op.getName(), count, inputs, inits,
                                  builder.getArrayAttr(inputAccesses), builder.getArrayAttr(initAccesses));
-  if (Attribute gradient = op->getAttr(gradientAttrName))
-    kernel->setAttr(gradientAttrName, gradient);
+  for (StringRef name : {gradientAttrName, instanceAttrName})
+    if (Attribute attribute = op->getAttr(name))
+      kernel->setAttr(name, attribute);
   Block &body = kernel.getBody().emplaceBlock();
   for (auto [i, argument] : llvm::enumerate(op.getBodyBlock()->getArguments())) {
     AccessAttr access = kernel.getInputAccess(i);

@@ -207,18 +207,6 @@ Value Former::buildSize(Location loc, const SizeSource &source) {
   return size;
 }
 
-/// What the op is composed of, in its place.
-static Value inlineBody(OpBuilder &builder, ComposedOp op, ArrayRef<Value> operands) {
-  IRMapping mapping;
-  mapping.map(op.getBodyBlock()->getArguments(), operands);
-  for (Operation &inner : op.getBodyBlock()->without_terminator()) {
-    Operation *copy = builder.clone(inner, mapping);
-    if (!op.getSmooth() && isa<BatchingOpInterface>(copy))
-      copy->setAttr(roughAttrName, builder.getUnitAttr());
-  }
-  return mapping.lookup(op.getYielded());
-}
-
 void Former::buildBody(const Group &group, InstancesOp op, ArrayRef<Output> outputs) {
   Block *body = op.getBody().empty() ? &op.getBody().emplaceBlock() : op.getBodyBlock();
   if (!body->empty())
@@ -240,10 +228,6 @@ void Former::buildBody(const Group &group, InstancesOp op, ArrayRef<Output> outp
   for (auto [sources, model] : llvm::zip_equal(group.operands, group.getBody())) {
     SmallVector<Value> operands = llvm::map_to_vector(
         sources, [&](const auto &source) { return source.isInternal ? results[source.index] : columns[source.index]; });
-    if (auto composed = dyn_cast<ComposedOp>(model)) {
-      results.push_back(inlineBody(inner, composed, operands));
-      continue;
-    }
     Operation *copy = inner.insert(model->clone());
     copy->setOperands(operands);
     llvm::append_range(results, copy->getResults());

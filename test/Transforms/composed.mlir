@@ -1,4 +1,4 @@
-// RUN: pfcn-opt %s --pfcn-form-instances | FileCheck %s
+// RUN: pfcn-opt %s --pfcn-form-instances --pfcn-inline-composed | FileCheck %s
 // In a group stands what an operator is composed of; alone it stays one call.
 
 // CHECK-LABEL: func.func @twice

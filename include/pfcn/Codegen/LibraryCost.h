@@ -13,9 +13,20 @@
 
 namespace mlir::pfcn {
 
-/// Vector operations that the ops of a batched body take one by one, on matrix products that reach the part `rate`
-/// of the peak. None where the body has no matrix product, or is no longer made of ops of the dialect.
-std::optional<double> estimateLibrary(KernelOp kernel, int64_t vectorBytes, double rate);
+struct LibraryCost {
+  /// One call of each op for all instances.
+  double batched;
+  /// Each instance by itself, by its `pfcn.instance`, if it has one that can be estimated.
+  std::optional<double> single;
+  bool hasProduct;
+
+  bool prefersSingle() const { return single && *single < batched; }
+  double getLeast() const { return prefersSingle() ? *single : batched; }
+};
+
+/// Vector operations that the ops of a kernel take one by one, on matrix products that reach the part `rate`
+/// of the peak. None where the body is no longer made of ops of the dialect.
+std::optional<LibraryCost> estimateLibrary(KernelOp kernel, int64_t vectorBytes, double rate);
 
 /// Vector operations in whose time one stream of `bytes` is read: from the second cache, from the last, or
 /// from memory.

@@ -57,6 +57,9 @@ inline constexpr llvm::StringLiteral choiceAttrName = "pfcn.choice";
 /// On a group and on the kernels that it becomes: its number.
 inline constexpr llvm::StringLiteral groupNumberAttrName = "pfcn.group_number";
 
+/// On a group: the function that computes one instance, as torch would.
+inline constexpr llvm::StringLiteral instanceAttrName = "pfcn.instance";
+
 /// On a call for all instances of a group: the name of the group.
 inline constexpr llvm::StringLiteral groupAttrName = "pfcn.group";
 

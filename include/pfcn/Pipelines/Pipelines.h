@@ -39,8 +39,9 @@ struct NvvmPipelineOptions : PassPipelineOptions<NvvmPipelineOptions> {
   Option<bool> library{*this, "library", llvm::cl::desc("cuBLAS can be called, through torch"), llvm::cl::init(true)};
 };
 
-/// From an imported model to groups of instances; `report`, if given, is filled.
-void buildDetectPipeline(OpPassManager &pm, FusionReport *report = nullptr);
+/// From an imported model to groups of instances; `report`, if given, is filled. `keepInstances`: each body stays
+/// known as it was found.
+void buildDetectPipeline(OpPassManager &pm, FusionReport *report = nullptr, bool keepInstances = false);
 
 /// From an imported model to batched kernels; `report`, if given, is filled.
 void buildFusePipeline(OpPassManager &pm, FusionReport *report = nullptr);

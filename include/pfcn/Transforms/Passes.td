@@ -21,6 +21,23 @@ def FormInstancesPass : Pass<"pfcn-form-instances", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::mlir::pfcn::PfcnDialect"];
 }
 
+def KeepInstancesPass : Pass<"pfcn-keep-instances", "::mlir::ModuleOp"> {
+  let summary = "Keep the body of each pfcn.instances as a function of one instance";
+  let description = [{
+    The private function `@<name>_instance`, which the attribute `pfcn.instance` of the group names. It is what torch runs for
+    each instance where neither a kernel nor one batched call for each op is estimated to be as fast.
+  }];
+  let dependentDialects = ["::mlir::pfcn::PfcnDialect", "::mlir::func::FuncDialect"];
+}
+
+def InlineComposedPass : Pass<"pfcn-inline-composed", "::mlir::func::FuncOp"> {
+  let summary = "Replace each pfcn.composed in a group by its body";
+  let description = [{
+    Outside of groups, a `pfcn.composed` stays the one call that eager makes.
+  }];
+  let dependentDialects = ["::mlir::pfcn::PfcnDialect"];
+}
+
 def ExpandRecurrencesPass : Pass<"pfcn-expand-recurrences", "::mlir::func::FuncOp"> {
   let summary = "Make torch's recurrent operators in groups ops of the dialect";
   let description = [{
