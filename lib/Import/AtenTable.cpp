@@ -493,6 +493,46 @@ static bool layerNorm(CallImporter &call) {
                                       b.getF64FloatAttr(call.number(4)));
 }
 
+/// Batch norm in training: the result, what it saves for the backward pass, and the new running statistics.
+static bool trainBatchNorm(CallImporter &call) {
+  const TensorMeta &meta = call.meta(0);
+  int64_t rank = meta.rank(), count = 1;
+  for (int64_t dim = 0; dim < rank; ++dim)
+    count *= dim == 1 ? 1 : meta.sizes[dim] == kDynamicSize ? 0 : meta.sizes[dim];
+  if (!allOfDtype(call, {0, 3, 4}) || !call.flag(5) || rank < 2 || count < 2)
+    return false;
+  OpBuilder &b = call.builder;
+  Location loc = call.loc;
+  SmallVector<int64_t> dims, kept(rank, 1);
+  for (int64_t dim = 0; dim < rank; ++dim)
+    if (dim != 1)
+      dims.push_back(dim);
+  kept[1] = meta.sizes[1];
+  Value input = call.tensor(0);
+  auto ofChannels = RankedTensorType::get({meta.sizes[1]}, getElementType(b.getContext(), meta.dtype));
+  auto reshape = [&](Value value, ArrayRef<int64_t> shape) -> Value {
+    return ReshapeOp::create(b, loc, ofChannels.clone(shape), value);
+  };
+  auto number = [&](double value) { return call.scalar(value, meta.dtype); };
+  auto mul = [&](Value x, Value y) -> Value { return MulOp::create(b, loc, x, y); };
+  auto add = [&](Value x, Value y) -> Value { return AddOp::create(b, loc, x, y); };
+  Value mean = MeanOp::create(b, loc, input, dims, /*keepdim=*/true);
+  Value centered = SubOp::create(b, loc, input, mean);
+  Value variance = MeanOp::create(b, loc, mul(centered, centered), dims, /*keepdim=*/true);
+  Value scale = RsqrtOp::create(b, loc, variance.getType(), add(variance, number(call.number(7))));
+  Value result = mul(centered, scale);
+  if (Value weight = call.tensor(1))
+    result = mul(result, reshape(weight, kept));
+  if (Value bias = call.tensor(2))
+    result = add(result, reshape(bias, kept));
+  double momentum = call.number(6), unbiased = static_cast<double>(count) / static_cast<double>(count - 1);
+  Value flatMean = reshape(mean, ofChannels.getShape()), flatVariance = reshape(variance, ofChannels.getShape());
+  call.results = {result, flatMean, reshape(scale, ofChannels.getShape()),
+                  add(mul(call.tensor(3), number(1 - momentum)), mul(flatMean, number(momentum))),
+                  add(mul(call.tensor(4), number(1 - momentum)), mul(flatVariance, number(momentum * unbiased)))};
+  return true;
+}
+
 //===----------------------------------------------------------------------------===//
 // Views and joins
 //===----------------------------------------------------------------------------===//
@@ -847,6 +887,7 @@ static AtenTable makeTable() {
   add({"softmax.int", "special_softmax", "_softmax"}, softmax<SoftmaxOp>);
   add({"log_softmax.int", "special_log_softmax", "_log_softmax"}, softmax<LogSoftmaxOp>);
   add({"layer_norm"}, layerNorm);
+  add({"_native_batch_norm_legit_functional"}, trainBatchNorm);
   // Views and joins
   add({"view", "reshape", "_unsafe_view", "flatten.using_ints", "unflatten.int", "view_as", "reshape_as", "ravel",
        "_reshape_alias"},

@@ -131,9 +131,18 @@ static bool isTypeQuery(const std::string &name) {
 
 /// Operators that look at data only to check it, or to compute with: not to choose a shape.
 static bool readsDataHarmlessly(const std::string &name) {
-  static const std::unordered_set<std::string> harmless = {"aten::histc",    "aten::cov",         "aten::corrcoef",
-                                                           "aten::quantile", "aten::nanquantile", "aten::rrelu",
-                                                           "aten::var",      "aten::std",         "aten::masked_fill"};
+  static const std::unordered_set<std::string> harmless = {"aten::ctc_loss",
+                                                           "aten::multilabel_margin_loss",
+                                                           "aten::cross_entropy_loss",
+                                                           "aten::histc",
+                                                           "aten::cov",
+                                                           "aten::corrcoef",
+                                                           "aten::quantile",
+                                                           "aten::nanquantile",
+                                                           "aten::rrelu",
+                                                           "aten::var",
+                                                           "aten::std",
+                                                           "aten::masked_fill"};
   return harmless.contains(name) || name.starts_with("aten::index_put") ||
          (name.starts_with("aten::linalg_") && name != "aten::linalg_lstsq");
 }
@@ -195,6 +204,9 @@ struct Recorder::Memory {
   /// Why a value read after a write through another tensor would not be certain.
   const char *uncertain = nullptr;
   bool hasLooseViews = false;
+  at::Tensor leaf = {}; // a parameter or buffer whose memory this is, and its name
+  std::string leafName = {};
+  int leafCount = 0;
   std::vector<std::weak_ptr<Alias>> members = {};
 };
 
@@ -270,7 +282,9 @@ std::shared_ptr<Recorder::Alias> Recorder::addConstant(const at::Tensor &tensor)
 void Recorder::addInput(const at::Tensor &tensor) {
   int value = addValue(TapeValue::Kind::Input, describe(tensor));
   tape->inputs.push_back(value);
-  add(tensor, value)->memory->isForeign = true;
+  std::shared_ptr<Memory> memory = add(tensor, value)->memory;
+  memory->isForeign = true;
+  memory->leafCount += 2; // an input may share memory with anything at the next call
   versions.emplace_back(tensor, tensor.is_inference() ? 0 : tensor._version());
 }
 
@@ -280,7 +294,11 @@ void Recorder::addLeaf(const std::string &name, const at::Tensor &tensor, const 
   int value = addValue(TapeValue::Kind::Leaf, describe(tensor));
   tape->values[value].name = name;
   tape->leaves[name] = live;
-  add(tensor, value)->memory->isForeign = true;
+  std::shared_ptr<Memory> memory = add(tensor, value)->memory;
+  memory->isForeign = true;
+  memory->leaf = tensor;
+  memory->leafName = name;
+  ++memory->leafCount;
   versions.emplace_back(tensor, tensor.is_inference() ? 0 : tensor._version());
 }
 
@@ -366,6 +384,28 @@ void Recorder::stop() {
   recording = false;
   activeRecorder = nullptr;
   c10::impl::tls_set_dispatch_key_included(kRecorderKey, false);
+  takeBackWrites();
+}
+
+void Recorder::takeBackWrites() {
+  at::NoGradGuard noGrad;
+  for (auto &[leaf, before] : written)
+    leaf.copy_(before);
+}
+
+/// A leaf whose memory nothing else is seen to share may be written: it is saved first.
+void Recorder::allowWrite(const std::string &name, const Memory &memory) {
+  if (!options.allowsWrites || memory.leafCount != 1 || memory.leaf.is_inference())
+    refuseAndThrow(name + " writes to an input, a parameter or a buffer of the model",
+                   "compute a new tensor instead, or call model.eval() if only training updates it");
+  bool isSaved = std::any_of(written.begin(), written.end(),
+                             [&](const auto &entry) { return entry.first.is_same(memory.leaf); });
+  if (isSaved)
+    return;
+  ++depth;
+  auto leave = c10::make_scope_exit([&] { --depth; });
+  at::NoGradGuard noGrad;
+  written.emplace_back(memory.leaf, memory.leaf.detach().clone());
 }
 
 Place Recorder::locate() { return options.locate ? options.locate(*tape) : Place(); }
@@ -380,6 +420,14 @@ void Recorder::refuseAndThrow(std::string reason, std::string remedy) {
   throw RefusedError("pfcn cannot record this model: " + refusal->reason);
 }
 
+/// Whether this norm updates its running statistics, of which its schema says nothing.
+static bool trainsRunningStatistics(const std::string &name, at::ArrayRef<IValue> arguments) {
+  if (name != "aten::batch_norm" && name != "aten::native_batch_norm" && name != "aten::instance_norm")
+    return false;
+  at::ArrayRef<IValue> own = arguments.slice(arguments.size() - (name == "aten::native_batch_norm" ? 8 : 9));
+  return own[5].toBool() && own[3].isTensor() && own[3].toTensor().defined();
+}
+
 void Recorder::handle(const c10::OperatorHandle &op, c10::DispatchKeySet next, torch::jit::Stack &stack) {
   if (refusal)
     return op.redispatchBoxed(next, &stack);
@@ -390,6 +438,9 @@ void Recorder::handle(const c10::OperatorHandle &op, c10::DispatchKeySet next, t
     return op.redispatchBoxed(next, &stack);
   }
   if (traits.name.starts_with("profiler::") || isRecordedInParts(traits.name))
+    return op.redispatchBoxed(next, &stack);
+  // Instance norm in training is batch norm, and a mean over the instances: seen from inside.
+  if (options.allowsWrites && traits.name == "aten::instance_norm" && trainsRunningStatistics(traits.name, stack))
     return op.redispatchBoxed(next, &stack);
   record(op, traits, next, stack);
 }
@@ -409,8 +460,7 @@ void Recorder::refuseIfUnsafe(const Traits &traits, at::ArrayRef<IValue> argumen
       if (index.scalar_type() == at::kBool || index.scalar_type() == at::kByte)
         refuseAndThrow("indexing by a mask gives a shape that depends on data", "use torch.where or masked_fill");
     });
-  bool isBatchNorm = name == "aten::batch_norm" || name == "aten::native_batch_norm" || name == "aten::instance_norm";
-  if (isBatchNorm && arguments[5].toBool() && arguments[3].isTensor() && arguments[3].toTensor().defined())
+  if (trainsRunningStatistics(name, arguments))
     refuseAndThrow(name + " in training updates its running statistics", "call model.eval() first");
 }
 
@@ -529,6 +579,11 @@ void Recorder::record(const c10::OperatorHandle &op, const Traits &traits, c10::
 
   if (at::autocast::is_autocast_enabled(at::kCPU) || at::autocast::is_autocast_enabled(at::kCUDA))
     refuseAndThrow("autocast is on", "cast the model and its inputs instead");
+  if (options.allowsWrites && traits.name == "aten::batch_norm" && canSplitBatchNorm(arguments))
+    return recordBatchNorm(traits, arguments, arguments[3].toTensor(), arguments[4].toTensor(), [&] {
+      run();
+      return stack.back().toTensor();
+    });
   refuseIfUnsafe(traits, arguments);
   if (traits.name == "aten::lift_fresh") // a literal, as in torch.tensor([1., 2.])
     if (const at::Tensor &literal = arguments[0].toTensor(); !aliases.contains(literal.unsafeGetTensorImpl()))
@@ -548,6 +603,40 @@ void Recorder::record(const c10::OperatorHandle &op, const Traits &traits, c10::
     call.isRandom |= nestedIsRandom;
   recordResults(traits, std::move(call), arguments,
                 at::ArrayRef<IValue>(stack).slice(stack.size() - schema.returns().size()));
+}
+
+/// Whether batch norm in training is the functional operator of torch, of one element type.
+static bool canSplitBatchNorm(at::ArrayRef<IValue> arguments) {
+  if (!trainsRunningStatistics("aten::batch_norm", arguments) || !arguments[4].toTensor().defined())
+    return false;
+  at::ScalarType dtype = arguments[0].toTensor().scalar_type();
+  for (size_t i : {1, 2, 3, 4})
+    if (arguments[i].isTensor() && arguments[i].toTensor().defined() && arguments[i].toTensor().scalar_type() != dtype)
+      return false;
+  return dtype == at::kFloat || dtype == at::kDouble;
+}
+
+/// As the operator that returns the new running statistics, which are what the old ones become.
+void Recorder::recordBatchNorm(const Traits &traits, at::ArrayRef<IValue> arguments, const at::Tensor &running_mean,
+                               const at::Tensor &running_var, const std::function<at::Tensor()> &run) {
+  std::array<std::shared_ptr<Alias>, 2> running = {lookUp(running_mean), lookUp(running_var)};
+  for (const std::shared_ptr<Alias> &alias : running)
+    if (alias->memory->isForeign)
+      allowWrite(traits.name + " in training", *alias->memory);
+  const c10::FunctionSchema &schema =
+      c10::Dispatcher::singleton().findSchemaOrThrow("aten::_native_batch_norm_legit_functional", "").schema();
+  TapeCall call{&schema, {}, {}, locate()};
+  for (size_t i = 0; i < schema.arguments().size(); ++i)
+    call.arguments.push_back(encode(schema.arguments()[i], arguments[i]));
+  at::Tensor result = run();
+  call.results.push_back(addValue(TapeValue::Kind::Result, describe(result)));
+  add(result, call.results.back());
+  for (size_t i = 0; i < 4; ++i)
+    call.results.push_back(addValue(TapeValue::Kind::Result, running[i % 2]->meta));
+  std::vector<int> results = call.results;
+  tape->calls.push_back(std::move(call));
+  write(*running[0], results[3]);
+  write(*running[1], results[4]);
 }
 
 static TapeArgument constant(IValue value) { return {TapeArgument::Kind::Constant, std::move(value), {}}; }
@@ -619,8 +708,7 @@ void Recorder::recordWrites(const Traits &traits, TapeCall call, at::ArrayRef<IV
   const at::Tensor &self = arguments[0].toTensor();
   std::shared_ptr<Alias> alias = lookUp(self);
   if (alias->memory->isForeign)
-    refuseAndThrow(name + " writes to an input, a parameter or a buffer of the model",
-                   "compute a new tensor instead, or call model.eval() if only training updates it");
+    allowWrite(name, *alias->memory);
   if (name != "aten::copy_")
     for (const IValue &argument : arguments.slice(1))
       forEachTensor(argument, [&](const at::Tensor &other) {
@@ -710,7 +798,19 @@ void Recorder::cutOff(Alias &alias) {
 // The end of the recording
 //===----------------------------------------------------------------------------===//
 
-void Recorder::addOutput(const at::Tensor &tensor) { tape->outputs.push_back(read(tensor)); }
+void Recorder::addOutput(const at::Tensor &tensor) {
+  tape->outputs.push_back(read(tensor));
+  std::shared_ptr<Memory> memory = lookUp(tensor)->memory;
+  if (memory->isForeign && memory->version > 0)
+    refuseAndThrow("returns memory of a buffer that it writes", "return a clone() of the buffer");
+}
+
+void Recorder::finish() {
+  for (const auto &[leaf, before] : written) {
+    std::shared_ptr<Alias> alias = lookUp(leaf);
+    tape->writes.emplace_back(alias->memory->leafName, current(*alias));
+  }
+}
 
 bool Recorder::aliasesForeign(const at::Tensor &tensor) const {
   auto it = aliases.find(tensor.unsafeGetTensorImpl());
@@ -718,7 +818,11 @@ bool Recorder::aliasesForeign(const at::Tensor &tensor) const {
 }
 
 void Recorder::checkUnwritten() {
+  auto isWritten = [&](const at::Tensor &tensor) {
+    return std::any_of(written.begin(), written.end(),
+                       [&](const auto &entry) { return entry.first.is_same(tensor); });
+  };
   for (const auto &[tensor, version] : versions)
-    if (!tensor.is_inference() && tensor._version() != version)
+    if (!isWritten(tensor) && !tensor.is_inference() && tensor._version() != version)
       refuseAndThrow("an input, parameter or buffer was written by code that the recorder cannot see");
 }

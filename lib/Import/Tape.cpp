@@ -142,6 +142,10 @@ std::string Tape::getKey() const {
   }
   digest.addList(inputs);
   digest.addList(outputs);
+  for (const auto &[name, value] : writes) {
+    digest.add(name);
+    digest.add(value);
+  }
   auto bytes = llvm::ArrayRef(reinterpret_cast<const uint8_t *>(digest.bytes.data()), digest.bytes.size());
   llvm::XXH128_hash_t hash = llvm::xxh3_128bits(bytes);
   return llvm::utohexstr(hash.high64) + llvm::utohexstr(hash.low64);
@@ -330,7 +334,7 @@ static bool joinCall(TapeCall &call, const CallPair &pair) {
 
 static std::optional<Tape> join(const Tape &a, const Tape &b) {
   if (a.values.size() != b.values.size() || a.calls.size() != b.calls.size() || a.inputs != b.inputs ||
-      a.outputs != b.outputs)
+      a.outputs != b.outputs || a.writes != b.writes)
     return std::nullopt;
   Tape joined = a;
   for (size_t i = 0; i < joined.values.size(); ++i)

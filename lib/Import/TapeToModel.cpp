@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "llvm/ADT/MapVector.h"
 
 #include <ATen/core/ivalue.h>
 
@@ -55,6 +56,7 @@ private:
   std::optional<Scatter> getScatter(const TapeCall &call) const;
   bool isOverwritten(const TapeCall &call) const;
   bool tryScatters(const TapeCall &call);
+  SmallVector<Value> buildWrites(func::FuncOp function);
   void removeDead();
   void countUses(const std::vector<bool> &needed);
 
@@ -90,6 +92,8 @@ std::vector<bool> ModelBuilder::findNeeded() const {
   std::vector<bool> used(tape.values.size()), needed(tape.calls.size());
   for (int output : tape.outputs)
     used[output] = true;
+  for (const auto &[name, value] : tape.writes)
+    used[value] = true;
   for (size_t i = tape.calls.size(); i-- > 0;) {
     const TapeCall &call = tape.calls[i];
     needed[i] = llvm::any_of(call.results, [&](int result) { return used[result]; });
@@ -135,6 +139,8 @@ void ModelBuilder::countUses(const std::vector<bool> &needed) {
   producers.assign(tape.values.size(), nullptr);
   for (int output : tape.outputs)
     ++useCounts[output];
+  for (const auto &[name, value] : tape.writes)
+    ++useCounts[value];
   for (auto [call, isNeeded] : llvm::zip_equal(tape.calls, needed))
     for (const TapeArgument &argument : call.arguments)
       for (int value : argument.tensors)
@@ -410,6 +416,33 @@ void ModelBuilder::importCall(const TapeCall &call) {
     buildOpaque(call);
 }
 
+/// What leaves become, behind the results. Leaves of one type and name are one stack, so that a group writes it in place
+/// and the number of results is not that of the instances.
+SmallVector<Value> ModelBuilder::buildWrites(func::FuncOp function) {
+  llvm::MapVector<std::pair<Type, StringRef>, SmallVector<std::pair<StringRef, Value>>> stacks;
+  for (const auto &[path, value] : tape.writes) {
+    materialize(value, builder.getUnknownLoc());
+    StringRef name = StringRef(path).rsplit('.').second;
+    stacks[{values[value].getType(), name.empty() ? StringRef(path) : name}].push_back({path, values[value]});
+  }
+  SmallVector<Value> results;
+  SmallVector<Attribute> writes;
+  for (auto &[key, members] : stacks) {
+    SmallVector<Attribute> paths;
+    SmallVector<Value> parts;
+    for (auto [path, value] : members) {
+      paths.push_back(builder.getStringAttr(path));
+      parts.push_back(value);
+    }
+    writes.push_back(builder.getArrayAttr(paths));
+    results.push_back(parts.size() == 1 ? parts.front()
+                                        : StackOp::create(builder, builder.getUnknownLoc(), parts, 0).getResult());
+  }
+  if (!writes.empty())
+    function->setAttr(writesAttrName, builder.getArrayAttr(writes));
+  return results;
+}
+
 void ModelBuilder::build() {
   auto typesOf = [&](ArrayRef<int> indices) {
     return llvm::map_to_vector(indices, [&](int i) -> Type { return getType(context, tape.values[i].meta); });
@@ -430,8 +463,11 @@ void ModelBuilder::build() {
       importCall(tape.calls[i]);
   for (int output : tape.outputs)
     materialize(output, unknown);
-  func::ReturnOp::create(builder, unknown,
-                         llvm::map_to_vector(tape.outputs, [&](int output) { return values[output]; }));
+  SmallVector<Value> returned = llvm::map_to_vector(tape.outputs, [&](int output) { return values[output]; });
+  llvm::append_range(returned, buildWrites(function));
+  function.setFunctionType(
+      builder.getFunctionType(typesOf(tape.inputs), llvm::to_vector(TypeRange(ValueRange(returned)))));
+  func::ReturnOp::create(builder, unknown, returned);
   removeDead();
 }
 

@@ -109,6 +109,28 @@ BoundPlan::BoundPlan(std::shared_ptr<const Plan> bound, const NamedTensors &tens
     }
     sources.push_back(std::move(source));
   }
+  for (const std::vector<std::string> &paths : plan->getWrites()) {
+    TORCH_CHECK(!freeze, "pfcn: '", paths.front(), "' is written, and was to be frozen");
+    targets.emplace_back();
+    for (const std::string &path : paths) {
+      auto found = tensors.find(path);
+      TORCH_CHECK_VALUE(found != tensors.end(), "pfcn: there is no parameter '", path, "'");
+      targets.back().emplace_back(found->second.getIntrusivePtr());
+    }
+  }
+}
+
+void BoundPlan::writeBack(std::vector<at::Tensor> &results) const {
+  if (targets.empty())
+    return;
+  at::NoGradGuard noGrad;
+  size_t own = results.size() - targets.size();
+  for (size_t i = 0; i < targets.size(); ++i) {
+    const at::Tensor &value = results[own + i];
+    for (size_t k = 0; k < targets[i].size(); ++k)
+      lock(targets[i][k]).copy_(targets[i].size() == 1 ? value : value.select(0, static_cast<int64_t>(k)));
+  }
+  results.resize(own);
 }
 
 bool BoundPlan::isCurrent() const {

@@ -635,6 +635,12 @@ std::shared_ptr<const Plan> Plan::create(mlir::ModuleOp module, KernelLookup loo
   for (mlir::Type type : forward.getFunctionType().getInputs())
     plan->inputs.push_back(makeSpec(type));
   PlanBuilder(plan->program, plan.get(), module, lookup, cuda, gradients).build(block);
+  if (auto writes = forward->getAttrOfType<mlir::ArrayAttr>(writesAttrName))
+    for (auto paths : writes.getAsRange<mlir::ArrayAttr>()) {
+      plan->writes.emplace_back();
+      for (auto path : paths.getAsRange<mlir::StringAttr>())
+        plan->writes.back().push_back(path.str());
+    }
   mlir::OperandRange returned = block.getTerminator()->getOperands();
   for (auto [i, value] : llvm::enumerate(returned)) {
     mlir::Operation *source = value.getDefiningOp();

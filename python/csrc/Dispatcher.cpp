@@ -119,6 +119,7 @@ PyObject *Dispatcher::call(PyObject *const *args, Py_ssize_t count) {
     py::gil_scoped_release noGil;
     results =
         isFollowed ? plan->getPlan().runFollowed(inputs, leaves, stacks) : plan->getPlan().runUnchecked(inputs, leaves);
+    plan->writeBack(results);
   }
   return wrap(std::move(results), kind);
 }

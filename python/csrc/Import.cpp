@@ -185,6 +185,15 @@ void pfcn::bindImport(py::module_ &module) {
       .def_property_readonly("key", &Tape::getKey)
       .def("__len__", [](const Tape &tape) { return tape.calls.size(); })
       .def_property_readonly(
+          "writes",
+          [](const Tape &tape) {
+            std::vector<std::string> paths;
+            for (const auto &[path, value] : tape.writes)
+              paths.push_back(path);
+            return paths;
+          },
+          "The parameters and buffers that the forward writes.")
+      .def_property_readonly(
           "calls",
           [](const Tape &tape) {
             std::vector<std::pair<std::string, std::string>> calls;
@@ -212,6 +221,8 @@ void pfcn::bindImport(py::module_ &module) {
       .def("add_input", [](PythonRecorder &self, const at::Tensor &tensor) { self.get().addInput(tensor); })
       .def("add_leaf", [](PythonRecorder &self, const std::string &name,
                           const at::Tensor &tensor) { self.get().addLeaf(name, tensor, tensor); })
+      .def("allow_writes", [](PythonRecorder &self) { self.get().allowWrites(); })
+      .def("finish", [](PythonRecorder &self) { self.get().finish(); })
       .def("start", [](PythonRecorder &self) { self.get().start(); })
       .def("stop", [](PythonRecorder &self) { self.get().stop(); })
       .def("enter", &PythonRecorder::enter)

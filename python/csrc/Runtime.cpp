@@ -67,7 +67,9 @@ static std::vector<at::Tensor> runBound(const BoundPlan &bound, const std::vecto
   }
   auto leaves = bound.getLeaves();
   py::gil_scoped_release noGil;
-  return bound.getPlan().run(inputs, leaves);
+  std::vector<at::Tensor> results = bound.getPlan().run(inputs, leaves);
+  bound.writeBack(results);
+  return results;
 }
 
 static void bindPlan(py::module_ &module) {

@@ -141,6 +141,7 @@ def record(model: nn.Module, args: Sequence[Any] = (), kwargs: dict | None = Non
     recorder = _C.Recorder(
         [(module, path) for path, module in model.named_modules()], _FOREIGN_ROOTS
     )
+    recorder.allow_writes()
     with _refusals(recorder):
         for tensor in inputs:
             _check_plain(tensor, "an input")
@@ -153,6 +154,7 @@ def record(model: nn.Module, args: Sequence[Any] = (), kwargs: dict | None = Non
     with _refusals(recorder):
         recorder.check_unwritten()
         aliases = [recorder.add_output(tensor) for tensor in tensors]
+        recorder.finish()
     strides = [tensor.stride() for tensor in tensors]
     return Capture(recorder.tape, inputs, in_spec, out_spec, aliases, strides)
 

@@ -63,6 +63,10 @@ inline constexpr llvm::StringLiteral instanceAttrName = "pfcn.instance";
 /// On a call for all instances of a group: the name of the group.
 inline constexpr llvm::StringLiteral groupAttrName = "pfcn.group";
 
+/// On a function: for each result behind the model's own, the paths of the parameters and buffers that become what it
+/// holds; one of several is a stack of them.
+inline constexpr llvm::StringLiteral writesAttrName = "pfcn.writes";
+
 /// On a foreign operator: [result, dimension, operand, its dimension] for sizes of results that are open and known
 /// to be an operand's.
 inline constexpr llvm::StringLiteral sizesAttrName = "pfcn.sizes";

@@ -36,6 +36,8 @@ public:
     std::function<Place(Tape &)> locate;
     /// Tensors on the meta device stand for tensors of the CPU.
     bool isAbstract = false;
+    /// Writes to parameters and buffers are recorded (see `finish`), and taken back when the recording ends.
+    bool allowsWrites = false;
     /// The name of the autograd.Function that made the tensor, if one did.
     std::function<std::string(const at::Tensor &)> getAutogradFunction;
   };
@@ -45,6 +47,7 @@ public:
   Recorder(const Recorder &) = delete;
   Recorder &operator=(const Recorder &) = delete;
 
+  void allowWrites() { options.allowsWrites = true; }
   void addInput(const at::Tensor &tensor);
   /// A parameter or buffer; `live` is what the model keeps if `tensor` only stands for it.
   void addLeaf(const std::string &name, const at::Tensor &tensor, const at::Tensor &live);
@@ -59,6 +62,8 @@ public:
   const std::optional<Refusal> &getRefusal() const { return refusal; }
 
   void addOutput(const at::Tensor &tensor);
+  /// After the outputs: notes what the leaves that were written hold now.
+  void finish();
   /// Whether the output shares memory with an input, a parameter or a buffer.
   bool aliasesForeign(const at::Tensor &tensor) const;
   /// Refuses where a leaf or an input was written behind the dispatcher's back.
@@ -90,6 +95,10 @@ private:
   void write(Alias &alias, int value);
   int scatter(Alias &alias, int value);
   void cutOff(Alias &alias);
+  void recordBatchNorm(const Traits &traits, at::ArrayRef<c10::IValue> arguments, const at::Tensor &running_mean,
+                       const at::Tensor &running_var, const std::function<at::Tensor()> &run);
+  void allowWrite(const std::string &name, const Memory &memory);
+  void takeBackWrites();
   void recordWrites(const Traits &traits, TapeCall call, at::ArrayRef<c10::IValue> arguments);
   std::optional<int> recordOverwrite(const std::string &name, const TapeCall &call,
                                      at::ArrayRef<c10::IValue> arguments);
@@ -107,6 +116,8 @@ private:
   /// Keep the addresses of tensors and storages from being used again.
   std::vector<c10::weak_intrusive_ptr<at::TensorImpl>> keptTensors;
   std::vector<std::pair<at::Tensor, uint32_t>> versions;
+  /// Leaves that were written, and what they held before.
+  std::vector<std::pair<at::Tensor, at::Tensor>> written;
   std::optional<at::Device> device; // of all tensors, numbers on the CPU aside
   bool recording = false;
   int depth = 0;

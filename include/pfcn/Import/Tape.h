@@ -88,6 +88,8 @@ struct Tape {
   std::vector<TapeValue> values;
   std::vector<TapeCall> calls;
   std::vector<int> inputs, outputs;
+  /// What leaves hold afterwards: by path, the value that is copied into it behind the results.
+  std::vector<std::pair<std::string, int>> writes;
   /// Parameters and buffers by path, those that are read.
   std::map<std::string, at::Tensor> leaves;
   std::vector<std::string> strings;

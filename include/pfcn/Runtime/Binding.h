@@ -60,6 +60,8 @@ public:
   llvm::SmallVector<at::Tensor, 8> getLeaves() const;
   /// The same for a run that autograd follows, and the parameters that lie in each, or null.
   llvm::SmallVector<at::Tensor, 8> getFollowed(llvm::SmallVectorImpl<std::shared_ptr<const Stack>> &stacks) const;
+  /// Copies the results behind the model's own into the parameters and buffers that they are for, and drops them.
+  void writeBack(std::vector<at::Tensor> &results) const;
 
 private:
   /// A tensor that the model keeps alive, and that `p.data = …` can change.
@@ -79,6 +81,7 @@ private:
 
   std::shared_ptr<const Plan> plan;
   std::vector<Source> sources;
+  std::vector<std::vector<WeakTensor>> targets;
 };
 
 } // namespace pfcn::runtime

@@ -124,6 +124,8 @@ public:
   const std::shared_ptr<const CudaTarget> &getCuda() const { return cuda; }
   const std::vector<Leaf> &getLeaves() const { return leaves; }
   const std::vector<Step> &getSteps() const { return program.steps; }
+  /// For each result behind the model's own: the parameters and buffers that become what it holds.
+  const std::vector<std::vector<std::string>> &getWrites() const { return writes; }
   const std::vector<GroupCall> &getGroupCalls() const { return groupCalls; }
 
 private:
@@ -147,6 +149,7 @@ private:
   std::vector<unsigned> leafSlots;
   std::vector<Output> outputs;
   std::vector<GroupCall> groupCalls;
+  std::vector<std::vector<std::string>> writes;
   /// Every result was written by a group into memory of its own that nothing else is a view of.
   bool allFresh = true;
 };
