@@ -202,6 +202,8 @@ void CpuKernel::emitTileLoop() {
 
 void CpuKernel::emitTiles() {
   Location loc = builder.getLoc();
+  if (schedule.opLanes)
+    return emitTileLoop();
   OpFoldResult laneSize = outerSizes.lookup(schedule.laneClass);
   if (getConstantIntValue(laneSize))
     return emitTileLoop();

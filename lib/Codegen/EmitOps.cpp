@@ -62,14 +62,18 @@ void KernelEmitter::emitAdd(Value value, const Buffer &term, const Buffer &sum) 
 
 /// The buffer of a value as fresh scratch, where it is not that already.
 Buffer KernelEmitter::makeContiguous(Value value) {
+  if (isPlainScratch(value))
+    return buffers[value];
+  Buffer copy = allocate(value);
+  emitCopy(buffers[value], value, copy);
+  return copy;
+}
+
+bool KernelEmitter::isPlainScratch(Value value) {
   const Buffer &buffer = buffers[value];
   int64_t size;
-  if (!buffer.splat && !buffer.isTile && !buffer.isGlobal && isConstantIntValue(buffer.offset, 0) &&
-      llvm::equal(buffer.strides, getScratchStrides(value, /*isTile=*/false, size)))
-    return buffer;
-  Buffer copy = allocate(value);
-  emitCopy(buffer, value, copy);
-  return copy;
+  return !buffer.splat && !buffer.isTile && !buffer.isGlobal && isConstantIntValue(buffer.offset, 0) &&
+         llvm::equal(buffer.strides, getScratchStrides(value, /*isTile=*/false, size));
 }
 
 //===----------------------------------------------------------------------------===//
@@ -188,7 +192,7 @@ SmallVector<linalg::GenericOp> KernelEmitter::collectEpilogue(linalg::GenericOp 
 
 /// How many accumulators a contraction keeps: what the register file holds beside
 /// its operands, in equal parts where the size allows it.
-static int64_t chooseBlock(int64_t size, int64_t limit) {
+int64_t mlir::pfcn::chooseBlock(int64_t size, int64_t limit) {
   if (size <= limit)
     return size;
   for (int64_t block = limit; block > limit / 2; --block)
@@ -197,13 +201,15 @@ static int64_t chooseBlock(int64_t size, int64_t limit) {
   return limit;
 }
 
-void KernelEmitter::emitGeneric(linalg::GenericOp root) {
+/// The indices that the outer loops fix, and the parallel loops that are left. False where there is a loop of unknown
+/// size.
+bool KernelEmitter::collectLoops(linalg::GenericOp root, SmallVectorImpl<OpFoldResult> &indices,
+                                 SmallVectorImpl<unsigned> &parallel) {
   if (root->getNumResults() != 1) {
     failure = "an op of several results has no lowering";
-    return;
+    return false;
   }
-  SmallVector<OpFoldResult> indices(root.getNumLoops());
-  SmallVector<unsigned> parallel;
+  indices.resize(root.getNumLoops());
   SmallVector<int64_t> sizes = root.getStaticLoopRanges();
   for (unsigned i = 0; i < indices.size(); ++i) {
     int cls = dims.getClass(root, i);
@@ -213,18 +219,32 @@ void KernelEmitter::emitGeneric(linalg::GenericOp root) {
     }
     if (ShapedType::isDynamic(sizes[i])) {
       failure = "a dynamic dimension is not shared by the whole body";
-      return;
+      return false;
     }
     if (root.getIteratorTypesArray()[i] == utils::IteratorType::parallel)
       parallel.push_back(i);
   }
-  SmallVector<linalg::GenericOp> epilogue = collectEpilogue(root);
+  return true;
+}
+
+/// Finds a place for what the last of an op and its epilogue computes.
+void KernelEmitter::placeResult(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue) {
   Value result = (epilogue.empty() ? root : epilogue.back())->getResult(0);
   if (auto it = directOutputs.find(result); it != directOutputs.end())
     buffers[result] = outputs[it->second];
   else if (!accumulates(root)) // accumulators have been placed around their loop
     buffers[result] = allocate(result);
   emitted.insert(epilogue.begin(), epilogue.end());
+}
+
+void KernelEmitter::emitGeneric(linalg::GenericOp root) {
+  SmallVector<OpFoldResult> indices;
+  SmallVector<unsigned> parallel;
+  if (!collectLoops(root, indices, parallel))
+    return;
+  SmallVector<int64_t> sizes = root.getStaticLoopRanges();
+  SmallVector<linalg::GenericOp> epilogue = collectEpilogue(root);
+  placeResult(root, epilogue);
   if (!failure.empty())
     return;
 
@@ -338,7 +358,7 @@ void KernelEmitter::emitBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp
       Value start = loadOperand(accumulates(root) ? result : init->get(), root.getMatchingIndexingMap(init), at(i));
       if (!start)
         return;
-      values.push_back(hasLanes(result) ? builder.broadcast(start) : start);
+      values.push_back(computesLanes(root) ? builder.broadcast(start) : start);
     }
   if (!reduces)
     for (int64_t i = 0; i < block; ++i)
@@ -348,28 +368,36 @@ void KernelEmitter::emitBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp
   if (!failure.empty())
     return;
 
-  for (int64_t i = 0; i < block; ++i) {
-    linalg::GenericOp op = root;
-    SmallVector<OpFoldResult> point = at(i);
-    for (linalg::GenericOp next : epilogue) {
-      // Where the producer's result lies, in the loops of its consumer.
-      OpOperand &use = *op->getResult(0).use_begin();
-      AffineMap stored = op.getMatchingIndexingMap(op.getDpsInitOperand(0));
-      AffineMap read = next.getMatchingIndexingMap(&use);
-      SmallVector<OpFoldResult> nextPoint(next.getNumLoops());
-      for (auto [from, to] : llvm::zip(stored.getResults(), read.getResults()))
-        nextPoint[cast<AffineDimExpr>(to).getPosition()] = point[cast<AffineDimExpr>(from).getPosition()];
-      values[i] = emitPayload(next, nextPoint, use.get(), values[i], {});
-      if (!failure.empty())
-        return;
-      point = nextPoint;
-      op = next;
-    }
-    SmallVector<OpFoldResult> position;
-    for (AffineExpr expr : op.getMatchingIndexingMap(op.getDpsInitOperand(0)).getResults())
-      position.push_back(point[cast<AffineDimExpr>(expr).getPosition()]);
-    builder.store(values[i], buffers[op->getResult(0)], position);
+  for (int64_t i = 0; i < block && failure.empty(); ++i)
+    emitEpilogue(root, epilogue, at(i), values[i]);
+}
+
+/// Computes what consumes one element of a result, and stores what comes of it.
+void KernelEmitter::emitEpilogue(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue,
+                                 SmallVector<OpFoldResult> point, Value value) {
+  linalg::GenericOp op = root;
+  for (linalg::GenericOp next : epilogue) {
+    // Where the producer's result lies, in the loops of its consumer.
+    OpOperand &use = *op->getResult(0).use_begin();
+    AffineMap stored = op.getMatchingIndexingMap(op.getDpsInitOperand(0));
+    AffineMap read = next.getMatchingIndexingMap(&use);
+    SmallVector<OpFoldResult> nextPoint(next.getNumLoops());
+    for (auto [from, to] : llvm::zip(stored.getResults(), read.getResults()))
+      nextPoint[cast<AffineDimExpr>(to).getPosition()] = point[cast<AffineDimExpr>(from).getPosition()];
+    value = emitPayload(next, nextPoint, use.get(), value, {});
+    if (!failure.empty())
+      return;
+    point = nextPoint;
+    op = next;
   }
+  storeResult(op, value, point);
+}
+
+void KernelEmitter::storeResult(linalg::GenericOp op, Value value, ArrayRef<OpFoldResult> indices) {
+  SmallVector<OpFoldResult> position;
+  for (AffineExpr expr : op.getMatchingIndexingMap(op.getDpsInitOperand(0)).getResults())
+    position.push_back(indices[cast<AffineDimExpr>(expr).getPosition()]);
+  builder.store(value, buffers[op->getResult(0)], position);
 }
 
 //===----------------------------------------------------------------------------===//
@@ -485,8 +513,11 @@ void KernelEmitter::emitInsert(tensor::InsertSliceOp op) {
     return;
   }
   Buffer whole = fresh ? allocate(op.getResult()) : buffers[dest];
-  if (whole.splat)
-    whole = makeContiguous(dest);
+  if (whole.splat) {
+    Buffer filled = allocate(op.getResult());
+    emitCopy(whole, dest, filled);
+    whole = filled;
+  }
   buffers[op.getResult()] = whole;
   // The part as a view of the whole, with the dimensions of the source.
   Buffer part = whole;

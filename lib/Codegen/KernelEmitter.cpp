@@ -33,7 +33,7 @@ void KernelEmitter::setArguments(ArrayRef<Buffer> inputs, ArrayRef<Buffer> resul
   for (auto [i, value] : llvm::enumerate(kernel.getYielded())) {
     bool once = llvm::count(kernel.getYielded(), value) == 1;
     auto generic = value.getDefiningOp<linalg::GenericOp>();
-    if (outputs[i].perLane && once && value.hasOneUse() && generic && !accumulates(generic))
+    if (storesDirectly(value, outputs[i]) && once && value.hasOneUse() && generic && !accumulates(generic))
       directOutputs[value] = i;
   }
 }
@@ -162,18 +162,24 @@ SmallVector<OpFoldResult> KernelEmitter::getIndices(Value value, ArrayRef<OpFold
 
 /// Row-major strides of what one point of the outer loops has of a value, and how many scalars that is.
 SmallVector<OpFoldResult> KernelEmitter::getScratchStrides(Value value, bool isTile, int64_t &size) {
-  SmallVector<OpFoldResult> strides;
   size = isPerLane(value, isTile) ? builder.getLanePitch(isTile) : 1;
   auto shape = cast<RankedTensorType>(value.getType()).getShape();
-  for (int64_t dim = shape.size() - 1; dim >= 0; --dim) {
+  SmallVector<OpFoldResult> strides(shape.size());
+  auto place = [&](int64_t dim) {
     bool outer = schedule.isOuter(dims.getClass(value, dim));
-    strides.insert(strides.begin(), builder.constant(outer ? 0 : size));
+    strides[dim] = builder.constant(outer ? 0 : size);
     if (outer)
-      continue;
+      return;
     if (ShapedType::isDynamic(shape[dim]))
       failure = "a dynamic dimension is not shared by the whole body";
     size *= std::max<int64_t>(shape[dim], 1);
-  }
+  };
+  int64_t innermost = getInnermostDim(value);
+  if (innermost >= 0)
+    place(innermost);
+  for (int64_t dim = shape.size() - 1; dim >= 0; --dim)
+    if (dim != innermost)
+      place(dim);
   return strides;
 }
 

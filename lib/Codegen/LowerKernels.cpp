@@ -1,8 +1,8 @@
 //===- LowerKernels.cpp - kernels to functions, and launches in their place --------===//
 
-#include "pfcn/Codegen/CpuKernel.h"
 #include "pfcn/Codegen/LibraryCost.h"
 #include "pfcn/Codegen/LowerEachKernel.h"
+#include "pfcn/Codegen/OpLanesKernel.h"
 #include "pfcn/Codegen/Passes.h"
 
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
@@ -53,42 +53,55 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
     std::optional<LibraryCost> library = estimateLibrary(kernel, vectorBytes, libraryRate);
     if (!library || !library->hasProduct || schedule.cost <= library->getLeast())
       return false;
-    reason = llvm::formatv("{0} estimated faster: {1:F0} thousand vector operations, and {2:F0} in one kernel",
-                           library->prefersSingle() ? "torch's functions, instance by instance, are"
-                                                    : "library GEMM is",
-                           library->getLeast() / 1000, schedule.cost / 1000);
+    reason =
+        llvm::formatv("{0} estimated faster: {1:F0} thousand vector operations, and {2:F0} in one kernel",
+                      library->prefersSingle() ? "torch's functions, instance by instance, are" : "library GEMM is",
+                      library->getLeast() / 1000, schedule.cost / 1000);
     return true;
+  }
+
+  /// The function of a kernel, or null.
+  std::unique_ptr<CpuKernel> emit(KernelOp kernel, const ParallelDims &dims, const Schedule &schedule,
+                                  std::string &reason) {
+    OpBuilder builder = OpBuilder::atBlockEnd(getOperation().getBody());
+    // The register file has 32 vectors with AVX-512, 16 before.
+    EmitOptions options{maxScratch, /*accumulators=*/vectorBytes >= 64 ? 16 : 8, packWeights};
+    std::unique_ptr<CpuKernel> emitter;
+    if (schedule.opLanes)
+      emitter = std::make_unique<OpLanesKernel>(kernel, dims, schedule, options, builder);
+    else
+      emitter = std::make_unique<CpuKernel>(kernel, dims, schedule, options, builder);
+    if (succeeded(emitter->emit(reason)))
+      return emitter;
+    emitter->erase();
+    return nullptr;
   }
 
   LogicalResult lower(KernelOp original, KernelOp kernel, std::string &reason) {
     FailureOr<ParallelDims> dims = ParallelDims::compute(*kernel.getBodyBlock(), reason);
     if (failed(dims))
       return failure();
-    FailureOr<Schedule> schedule =
-        Schedule::choose(kernel, *dims, {vectorBytes, lanes, maxScratch, packWeights}, reason);
-    if (failed(schedule))
+    ScheduleOptions options{vectorBytes, lanes, maxScratch, packWeights, opLanes};
+    FailureOr<Schedule> schedule = Schedule::choose(kernel, *dims, options, reason);
+    if (failed(schedule) || isLibraryFaster(original, *schedule, reason))
       return failure();
-
-    if (isLibraryFaster(original, *schedule, reason))
-      return failure();
-
-    ModuleOp module = getOperation();
-    OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
-    // The register file has 32 vectors with AVX-512, 16 before.
-    EmitOptions options{maxScratch, /*accumulators=*/vectorBytes >= 64 ? 16 : 8, packWeights};
-    CpuKernel emitter(kernel, *dims, *schedule, options, builder);
-    bool emitted = succeeded(emitter.emit(reason));
-    func::FuncOp function = emitter.getFunction();
-    if (!emitted) {
-      emitter.erase();
-      return failure();
+    std::unique_ptr<CpuKernel> emitter = emit(kernel, *dims, *schedule, reason);
+    if (!emitter && schedule->opLanes) {
+      options.opLanes = "never";
+      schedule = Schedule::choose(kernel, *dims, options, reason);
+      if (failed(schedule) || isLibraryFaster(original, *schedule, reason))
+        return failure();
+      emitter = emit(kernel, *dims, *schedule, reason);
     }
-    SymbolTable(module).insert(function); // renames it where the name is taken
+    if (!emitter)
+      return failure();
+    func::FuncOp function = emitter->getFunction();
+    SymbolTable(getOperation()).insert(function); // renames it where the name is taken
 
     int64_t tiles = schedule->getTiles(kernel.getCount());
-    LaunchOp launch = replaceWithLaunch(kernel, function.getSymName(), tiles, emitter.getEqualSizes());
-    if (llvm::any_of(emitter.getPackedLanes(), [](int64_t lanes) { return lanes != 0; }))
-      launch->setAttr("pfcn.packed", builder.getDenseI64ArrayAttr(emitter.getPackedLanes()));
+    LaunchOp launch = replaceWithLaunch(kernel, function.getSymName(), tiles, emitter->getEqualSizes());
+    if (llvm::any_of(emitter->getPackedLanes(), [](int64_t lanes) { return lanes != 0; }))
+      launch->setAttr("pfcn.packed", Builder(&getContext()).getDenseI64ArrayAttr(emitter->getPackedLanes()));
     return success();
   }
 };

@@ -171,6 +171,21 @@ constexpr int64_t assumedDynamicSize = 64;
 constexpr int64_t panelWidth = 4;
 constexpr int64_t firstCacheBytes = 32 << 10, secondCacheBytes = 1 << 20;
 
+} // namespace
+
+double mlir::pfcn::estimatePayload(linalg::GenericOp op) {
+  double cost = 0;
+  for (Operation &inner : op.getBody()->without_terminator()) {
+    if (isa<math::MathDialect>(inner.getDialect()) && !isa<math::AbsFOp, math::SqrtOp>(inner))
+      cost += transcendentalCost;
+    else
+      cost += isa<arith::DivFOp, math::SqrtOp>(inner) ? divisionCost : 0.5;
+  }
+  return cost;
+}
+
+namespace {
+
 /// The cost of one schedule: what one tile does once, and what it does per point of the outer classes.
 class CostModel {
 public:
@@ -185,6 +200,10 @@ public:
     }
     for (auto [i, value] : llvm::enumerate(kernel.getYielded()))
       addTranspose(value, kernel.getInitAccess(i), kernel.getInits()[i]);
+    if (schedule.opLanes) {
+      perTile = schedule.opLanes->getCostPerTile();
+      perPoint = schedule.opLanes->getCostPerPoint();
+    }
   }
 
   double getCost() {
@@ -244,7 +263,7 @@ private:
       return;
     }
     addTranspose(argument, kernel.getInputAccess(i), kernel.getInputs()[i]);
-    if (hasLanes(argument))
+    if (hasLanes(argument) || (schedule.opLanes && schedule.opLanes->isPacked(argument)))
       addScratch(argument);
   }
 
@@ -285,6 +304,8 @@ private:
   void addOp(Operation &op, double times) {
     if (auto generic = dyn_cast<linalg::GenericOp>(op))
       addGeneric(generic, times);
+    if (schedule.opLanes && isa<tensor::InsertSliceOp>(op))
+      addScratch(op.getResult(0));
     if (auto loop = dyn_cast<scf::ForOp>(op)) {
       for (Value result : loop.getResults())
         addScratch(result);
@@ -299,12 +320,7 @@ private:
     for (unsigned loop = 0; loop < op.getNumLoops(); ++loop)
       if (int cls = dims.getClass(op, loop); !schedule.isOuter(cls))
         points *= sizeOf(cls);
-    for (Operation &inner : op.getBody()->without_terminator()) {
-      if (isa<math::MathDialect>(inner.getDialect()) && !isa<math::AbsFOp, math::SqrtOp>(inner))
-        each += transcendentalCost;
-      else
-        each += isa<arith::DivFOp, math::SqrtOp>(inner) ? divisionCost : 0.5;
-    }
+    each = estimatePayload(op);
     bool accumulates = schedule.accumulates(op, dims);
     if (accumulates)
       each += 1.0; // to and from memory
@@ -349,6 +365,24 @@ FailureOr<Schedule> Schedule::getBase(KernelOp kernel, const ParallelDims &dims,
   return base;
 }
 
+/// Each op with lanes of its own: what parameters have stays inside of the ops then.
+static std::optional<Schedule> getOpLanes(KernelOp kernel, const ParallelDims &dims, const ScheduleOptions &options,
+                                          Schedule base, int64_t width) {
+  if (options.opLanes == "never" || options.lanes != 0)
+    return std::nullopt;
+  llvm::erase_if(base.outerClasses,
+                 [&](int cls) { return !ShapedType::isDynamic(dims.getSize(cls)) && isFeature(kernel, dims, cls); });
+  base.laneClass = -1;
+  base.lanes = 1;
+  if (!walksDynamic(kernel, dims, base))
+    return std::nullopt;
+  FailureOr<OpLanes> lanes = OpLanes::choose(kernel, dims, base, width);
+  if (failed(lanes))
+    return std::nullopt;
+  base.opLanes = std::make_shared<const OpLanes>(std::move(*lanes));
+  return base;
+}
+
 FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, const ScheduleOptions &options,
                                      std::string &reason) {
   FailureOr<Schedule> common = getBase(kernel, dims, reason);
@@ -363,6 +397,13 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
   }
   std::optional<Schedule> best;
   int64_t least = std::numeric_limits<int64_t>::max();
+  auto compare = [&](Schedule schedule) {
+    CostModel model(kernel, dims, options, schedule);
+    schedule.cost = model.getCost();
+    least = std::min(least, model.getScratchBytes());
+    if (model.getScratchBytes() <= options.maxScratch && (!best || schedule.cost < best->cost))
+      best = schedule;
+  };
   auto consider = [&](Schedule schedule) {
     int cls = schedule.laneClass;
     int64_t size = cls == base.instanceClass ? kernel.getCount() : dims.getSize(cls);
@@ -370,11 +411,7 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
       return;
     // The last vector overlaps its neighbour, so one must fit; a dynamic dimension has a scalar variant.
     schedule.lanes = ShapedType::isDynamic(size) ? width : std::min<int64_t>(width, llvm::bit_floor<uint64_t>(size));
-    CostModel model(kernel, dims, options, schedule);
-    schedule.cost = model.getCost();
-    least = std::min(least, model.getScratchBytes());
-    if (model.getScratchBytes() <= options.maxScratch && (!best || schedule.cost < best->cost))
-      best = schedule;
+    compare(schedule);
   };
   if (walksDynamic(kernel, dims, base))
     llvm::for_each(candidates, consider);
@@ -384,6 +421,11 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
     for (const Schedule &schedule : collectSummed(kernel, dims, base))
       if (walksDynamic(kernel, dims, schedule))
         consider(schedule);
+  if (std::optional<Schedule> own = getOpLanes(kernel, dims, options, base, width)) {
+    if (options.opLanes == "always")
+      best = std::nullopt;
+    compare(*own);
+  }
   if (!best && !walksDynamic(kernel, dims, base)) {
     reason = "a dynamic dimension is not shared by the whole body";
     return failure();

@@ -101,7 +101,7 @@ void SimdBuilder::pack(const Buffer &rows, OpFoldResult address, OpFoldResult la
       vectors.push_back(parts.front());
     }
     for (auto [i, vector] : llvm::enumerate(transposePanel(vectors))) {
-      OpFoldResult index = mul(add(first, constant(i)), constant(lanes));
+      OpFoldResult index = mul(add(first, constant(i)), constant(scratch.pitch ? scratch.pitch : lanes));
       vector::StoreOp::create(*this, loc, vector, scratch.memory, toValue(add(scratchAddress, index)));
     }
   });
@@ -114,7 +114,7 @@ void SimdBuilder::unpack(const Buffer &scratch, OpFoldResult scratchAddress, con
   forEachPanel(element, count, [&](OpFoldResult first, int64_t width) {
     SmallVector<Value> vectors;
     for (int64_t i = 0; i < width; ++i) {
-      OpFoldResult index = mul(add(first, constant(i)), constant(lanes));
+      OpFoldResult index = mul(add(first, constant(i)), constant(scratch.pitch ? scratch.pitch : lanes));
       vectors.push_back(vector::LoadOp::create(*this, loc, getVectorType(element), scratch.memory,
                                                toValue(add(scratchAddress, index))));
     }

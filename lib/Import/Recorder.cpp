@@ -398,8 +398,8 @@ void Recorder::allowWrite(const std::string &name, const Memory &memory) {
   if (!options.allowsWrites || memory.leafCount != 1 || memory.leaf.is_inference())
     refuseAndThrow(name + " writes to an input, a parameter or a buffer of the model",
                    "compute a new tensor instead, or call model.eval() if only training updates it");
-  bool isSaved = std::any_of(written.begin(), written.end(),
-                             [&](const auto &entry) { return entry.first.is_same(memory.leaf); });
+  bool isSaved =
+      std::any_of(written.begin(), written.end(), [&](const auto &entry) { return entry.first.is_same(memory.leaf); });
   if (isSaved)
     return;
   ++depth;
@@ -426,6 +426,17 @@ static bool trainsRunningStatistics(const std::string &name, at::ArrayRef<IValue
     return false;
   at::ArrayRef<IValue> own = arguments.slice(arguments.size() - (name == "aten::native_batch_norm" ? 8 : 9));
   return own[5].toBool() && own[3].isTensor() && own[3].toTensor().defined();
+}
+
+/// Whether batch norm in training is the functional operator of torch, of one element type.
+static bool canSplitBatchNorm(at::ArrayRef<IValue> arguments) {
+  if (!trainsRunningStatistics("aten::batch_norm", arguments) || !arguments[4].toTensor().defined())
+    return false;
+  at::ScalarType dtype = arguments[0].toTensor().scalar_type();
+  for (size_t i : {1, 2, 3, 4})
+    if (arguments[i].isTensor() && arguments[i].toTensor().defined() && arguments[i].toTensor().scalar_type() != dtype)
+      return false;
+  return dtype == at::kFloat || dtype == at::kDouble;
 }
 
 void Recorder::handle(const c10::OperatorHandle &op, c10::DispatchKeySet next, torch::jit::Stack &stack) {
@@ -603,17 +614,6 @@ void Recorder::record(const c10::OperatorHandle &op, const Traits &traits, c10::
     call.isRandom |= nestedIsRandom;
   recordResults(traits, std::move(call), arguments,
                 at::ArrayRef<IValue>(stack).slice(stack.size() - schema.returns().size()));
-}
-
-/// Whether batch norm in training is the functional operator of torch, of one element type.
-static bool canSplitBatchNorm(at::ArrayRef<IValue> arguments) {
-  if (!trainsRunningStatistics("aten::batch_norm", arguments) || !arguments[4].toTensor().defined())
-    return false;
-  at::ScalarType dtype = arguments[0].toTensor().scalar_type();
-  for (size_t i : {1, 2, 3, 4})
-    if (arguments[i].isTensor() && arguments[i].toTensor().defined() && arguments[i].toTensor().scalar_type() != dtype)
-      return false;
-  return dtype == at::kFloat || dtype == at::kDouble;
 }
 
 /// As the operator that returns the new running statistics, which are what the old ones become.
@@ -819,8 +819,7 @@ bool Recorder::aliasesForeign(const at::Tensor &tensor) const {
 
 void Recorder::checkUnwritten() {
   auto isWritten = [&](const at::Tensor &tensor) {
-    return std::any_of(written.begin(), written.end(),
-                       [&](const auto &entry) { return entry.first.is_same(tensor); });
+    return std::any_of(written.begin(), written.end(), [&](const auto &entry) { return entry.first.is_same(tensor); });
   };
   for (const auto &[tensor, version] : versions)
     if (!isWritten(tensor) && !tensor.is_inference() && tensor._version() != version)

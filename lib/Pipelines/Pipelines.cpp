@@ -43,6 +43,7 @@ void mlir::pfcn::buildCpuPipeline(OpPassManager &pm, const CpuPipelineOptions &o
   LowerKernelsOptions lower;
   lower.vectorBytes = options.vectorBytes;
   lower.packWeights = options.packWeights;
+  lower.opLanes = options.opLanes;
   lower.libraryRate = options.libraryRate;
   pm.addPass(createLowerKernels(lower));
   addCleanup(pm);

@@ -27,12 +27,14 @@ class Target:
     chip: str = ""
     vector_bytes: int = 64
     pack_weights: bool = False
+    op_lanes: str = "auto"
 
     @property
     def pipeline(self) -> str:
         pack = "true" if self.pack_weights else "false"
         # Kernels for all, also where the library's matrix products would be faster.
         options = [f"vector-bytes={self.vector_bytes}", f"pack-weights={pack}", "library-rate=0"]
+        options.append(f"op-lanes={self.op_lanes}")
         return "--pfcn-pipeline-cpu=" + " ".join(options)
 
 

@@ -22,7 +22,7 @@ MemRefType getMemRefType(Value whole, AccessAttr access, int64_t count);
 /// A private global of rank 1 with the elements of a constant, at the end of a module; its name is made unique.
 memref::GlobalOp createConstantGlobal(Operation *module, Location loc, const Twine &name, DenseElementsAttr elements);
 
-class CpuKernel final : public KernelEmitter {
+class CpuKernel : public KernelEmitter {
 public:
   CpuKernel(KernelOp kernel, const ParallelDims &dims, const Schedule &schedule, const EmitOptions &options,
             OpBuilder at)
@@ -37,6 +37,9 @@ public:
   /// a row, tensors counted over inputs and destinations.
   ArrayAttr getEqualSizes();
 
+protected:
+  SimdBuilder simd;
+
 private:
   void createFunction() override;
   void emitTiles() override;
@@ -49,7 +52,6 @@ private:
   Buffer viewArgument(Value argument, Value bodyValue, int64_t packed);
   void emitTileLoop();
 
-  SimdBuilder simd;
   func::FuncOp function;
   DenseMap<Attribute, memref::GlobalOp> constants;
   SmallVector<int64_t> packedLanes;

@@ -26,6 +26,9 @@ struct EmitOptions {
   bool packWeights;
 };
 
+/// How many of `size` accumulators are kept at a time: at most `limit`, in equal parts where the size allows it.
+int64_t chooseBlock(int64_t size, int64_t limit);
+
 class KernelEmitter {
 public:
   KernelEmitter(KernelOp kernel, const ParallelDims &dims, const Schedule &schedule, const EmitOptions &options,
@@ -60,6 +63,10 @@ protected:
   /// Whether an argument that is the same in all lanes is brought into scratch, and how.
   virtual bool stagesUniform(Value value) { return false; }
   virtual void stage(const Buffer &source, OpFoldResult from, const Buffer &scratch, OpFoldResult to, int64_t count) {}
+  /// The dimension of a value whose elements are neighbours in scratch; -1 where that is the last one.
+  virtual int64_t getInnermostDim(Value value) { return -1; }
+  /// Whether the op that computes a result stores it where the caller wants it.
+  virtual bool storesDirectly(Value value, const Buffer &output) { return output.perLane; }
   /// Whether scratch that is the same in all lanes is kept by each lane nevertheless.
   virtual bool keepsScratchPerLane() const { return false; }
 
@@ -111,12 +118,17 @@ protected:
   virtual void emitGeneric(linalg::GenericOp root);
   void emitBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> indices,
                  unsigned blockedLoop, int64_t block);
+  void emitEpilogue(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> point,
+                    Value value);
   SmallVector<Value> emitReduction(linalg::GenericOp root, ArrayRef<unsigned> reductions,
                                    SmallVector<OpFoldResult> &indices, unsigned blockedLoop,
                                    ArrayRef<Value> accumulators);
-  SmallVector<OpFoldResult> getNeighbour(ArrayRef<OpFoldResult> point, unsigned loop, int64_t distance);
-  Value emitPayload(linalg::GenericOp op, ArrayRef<OpFoldResult> indices, Value known, Value knownAs,
-                    Value accumulator);
+  virtual SmallVector<OpFoldResult> getNeighbour(ArrayRef<OpFoldResult> point, unsigned loop, int64_t distance);
+  virtual Value emitPayload(linalg::GenericOp op, ArrayRef<OpFoldResult> indices, Value known, Value knownAs,
+                            Value accumulator);
+  /// Whether the ops computes an element per lane.
+  virtual bool computesLanes(linalg::GenericOp op) { return hasLanes(op->getResult(0)); }
+  virtual void storeResult(linalg::GenericOp op, Value value, ArrayRef<OpFoldResult> indices);
   OpFoldResult evaluate(AffineExpr expr, ArrayRef<OpFoldResult> indices);
   virtual Value loadOperand(Value value, AffineMap map, ArrayRef<OpFoldResult> indices);
   virtual void emitView(Operation *op);
@@ -127,12 +139,16 @@ protected:
   void emitConstant(arith::ConstantOp op);
   void emitFill(Value value, Value element, const Buffer &buffer);
   void emitAdd(Value value, const Buffer &term, const Buffer &sum);
-  void emitCopy(const Buffer &from, Value value, const Buffer &to);
-  Buffer makeContiguous(Value value);
+  virtual void emitCopy(const Buffer &from, Value value, const Buffer &to);
+  virtual Buffer makeContiguous(Value value);
+  bool isPlainScratch(Value value);
   virtual void emitYield(unsigned result);
   bool makeAvailable(Value value);
   void bringIn(Value value);
   SmallVector<linalg::GenericOp> collectEpilogue(linalg::GenericOp root);
+  bool collectLoops(linalg::GenericOp root, SmallVectorImpl<OpFoldResult> &indices,
+                    SmallVectorImpl<unsigned> &parallel);
+  void placeResult(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue);
 
   KernelOp kernel;
   Block &body;

@@ -23,6 +23,8 @@ struct Buffer {
   OpFoldResult offset;
   SmallVector<OpFoldResult> strides;
   bool perLane = false;
+  /// How far the next element of a lane lies, where that is not the number of lanes.
+  int64_t pitch = 0;
   /// Tiles of it are shared by the lanes, which read each other's part only where they
   /// stand in for it; otherwise a lane has its own part.
   bool isTile = false;

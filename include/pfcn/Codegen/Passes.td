@@ -22,7 +22,8 @@ def LowerKernels : Pass<"pfcn-lower-kernels", "::mlir::ModuleOp"> {
 
     The function walks tiles of instances; its caller shares them among threads. One
     parallel dimension of the whole region (the instances, or the batch where there are too few)
-    lies across the lanes, so every op of the body becomes scalar code on vectors. Operands whose
+    lies across the lanes, so every op of the body becomes scalar code on vectors; or, where that is estimated to be quicker, each
+    op has one of its own dimensions across the lanes, a convolution its output channels, say. Operands whose
     lanes are not neighbours in memory are transposed in registers once per tile.
     Intermediates live in scratch sized by one tile, never by the number of instances.
 
@@ -36,6 +37,8 @@ def LowerKernels : Pass<"pfcn-lower-kernels", "::mlir::ModuleOp"> {
     Option<"maxScratch", "max-scratch", "int64_t", /*default=*/"262144", "bytes of scratch that a tile may take">,
     Option<"packWeights", "pack-weights", "bool", /*default=*/"false",
            "expect stacks of parameters packed in tiles of lanes (frozen weights)">,
+    Option<"opLanes", "op-lanes", "std::string", /*default=*/"\"auto\"",
+           "whether ops choose lanes of their own: `auto` where that is estimated to be quicker, `never`, or `always`">,
     Option<"libraryRate", "library-rate", "double", /*default=*/"0.5",
            "the part of the peak rate at which a library multiplies matrices; 0 to take no kernel for slower than it">
   ];

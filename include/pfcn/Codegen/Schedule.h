@@ -10,9 +10,11 @@
 #ifndef PFCN_CODEGEN_SCHEDULE_H
 #define PFCN_CODEGEN_SCHEDULE_H
 
+#include "pfcn/Codegen/OpLanes.h"
 #include "pfcn/Codegen/ParallelDims.h"
 #include "pfcn/Dialect/Pfcn.h"
 
+#include <memory>
 #include <vector>
 
 namespace mlir::pfcn {
@@ -26,6 +28,8 @@ struct ScheduleOptions {
   int64_t maxScratch = 262144;
   /// Stacks of parameters are packed in tiles of lanes already.
   bool packWeights = false;
+  /// Whether ops choose lanes of their own: `auto` where that is estimated to be quicker, `never` or `always`.
+  StringRef opLanes = "auto";
 };
 
 struct Schedule {
@@ -45,6 +49,8 @@ struct Schedule {
   bool bringsInLate = false;
   /// On a GPU: how many points of the first outer class a block takes at least, for what it brings in for all of them.
   int64_t pointsPerBlock = 32;
+  /// The lanes of each op where there is no class for all of them; `lanes` is 1 then.
+  std::shared_ptr<const OpLanes> opLanes;
   /// Vector operations, estimated.
   double cost = 0;
 

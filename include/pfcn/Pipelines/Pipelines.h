@@ -22,6 +22,9 @@ struct CpuPipelineOptions : PassPipelineOptions<CpuPipelineOptions> {
                               llvm::cl::init(64)};
   Option<bool> packWeights{*this, "pack-weights", llvm::cl::desc("expect frozen weights, packed in tiles of lanes"),
                            llvm::cl::init(false)};
+  Option<std::string> opLanes{*this, "op-lanes",
+                              llvm::cl::desc("whether ops choose lanes of their own: auto, never or always"),
+                              llvm::cl::init("auto")};
   Option<double> libraryRate{*this, "library-rate",
                              llvm::cl::desc("the part of the peak rate at which a library multiplies matrices; 0 to "
                                             "take no kernel for slower than it"),

@@ -1,0 +1,50 @@
+//===- OpLanesKernel.h - a CPU kernel whose ops choose their lanes -------*- C++ -*-===//
+
+#ifndef PFCN_CODEGEN_OPLANESKERNEL_H
+#define PFCN_CODEGEN_OPLANESKERNEL_H
+
+#include "pfcn/Codegen/CpuKernel.h"
+#include "pfcn/Codegen/OpLanes.h"
+
+namespace mlir::pfcn {
+
+class OpLanesKernel final : public CpuKernel {
+public:
+  OpLanesKernel(KernelOp kernel, const ParallelDims &dims, const Schedule &schedule, const EmitOptions &options,
+                OpBuilder at)
+      : CpuKernel(kernel, dims, schedule, options, at), lanes(*schedule.opLanes), width(lanes.getWidth()) {}
+
+private:
+  int64_t getInnermostDim(Value value) override { return isRowMajor ? -1 : lanes.getInnermostDim(value); }
+  bool storesDirectly(Value value, const Buffer &output) override;
+  void emitArgument(BlockArgument argument) override;
+  void emitYield(unsigned result) override;
+  void emitGeneric(linalg::GenericOp root) override;
+  Value emitPayload(linalg::GenericOp op, ArrayRef<OpFoldResult> indices, Value known, Value knownAs,
+                    Value accumulator) override;
+  Value loadOperand(Value value, AffineMap map, ArrayRef<OpFoldResult> indices) override;
+  void storeResult(linalg::GenericOp op, Value value, ArrayRef<OpFoldResult> indices) override;
+  bool computesLanes(linalg::GenericOp op) override { return activeLoops.contains(op); }
+  SmallVector<OpFoldResult> getNeighbour(ArrayRef<OpFoldResult> point, unsigned loop, int64_t distance) override;
+  void emitCopy(const Buffer &from, Value value, const Buffer &to) override;
+  Buffer makeContiguous(Value value) override;
+
+  void activate(linalg::GenericOp root, unsigned loop, SmallVectorImpl<linalg::GenericOp> &epilogue);
+  void emitFolded(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> &indices,
+                  ArrayRef<unsigned> parallel);
+  void walkLanes(int64_t size, function_ref<void(OpFoldResult)> body);
+  OpFoldResult getStride(const Buffer &buffer, AffineMap map, unsigned loop);
+
+  const OpLanes &lanes;
+  int64_t width;
+  /// The loop of an op that lies across the lanes while it is emitted.
+  llvm::DenseMap<Operation *, unsigned> activeLoops;
+  unsigned activeLoop = OpLanes::Choice::none;
+  /// The loop that the op whose blocks are emitted has chosen.
+  unsigned rootLoop = OpLanes::Choice::none;
+  bool isRowMajor = false;
+};
+
+} // namespace mlir::pfcn
+
+#endif // PFCN_CODEGEN_OPLANESKERNEL_H
