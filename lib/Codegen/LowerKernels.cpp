@@ -42,8 +42,15 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
   /// A kernel that stays runs by one call for all instances of each op, unless that is estimated to be slower.
   void chooseCalls(KernelOp kernel) {
     std::optional<LibraryCost> library = estimateLibrary(kernel, vectorBytes, libraryRate > 0 ? libraryRate : 1.0);
-    if (!library || !library->prefersSingle())
+    if (!library || !library->prefersSingle()) {
       kernel->removeAttr(instanceAttrName);
+      return;
+    }
+    std::string reason;
+    if (auto declined = kernel->getAttrOfType<StringAttr>(declinedAttrName))
+      reason = (declined.getValue() + "; ").str();
+    kernel->setAttr(declinedAttrName,
+                    StringAttr::get(&getContext(), reason + "torch's functions run instance by instance"));
   }
 
   /// Whether torch's functions, one after the other, are estimated to take less time than the kernel.
@@ -53,10 +60,9 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
     std::optional<LibraryCost> library = estimateLibrary(kernel, vectorBytes, libraryRate);
     if (!library || !library->hasProduct || schedule.cost <= library->getLeast())
       return false;
-    reason =
-        llvm::formatv("{0} estimated faster: {1:F0} thousand vector operations, and {2:F0} in one kernel",
-                      library->prefersSingle() ? "torch's functions, instance by instance, are" : "library GEMM is",
-                      library->getLeast() / 1000, schedule.cost / 1000);
+    reason = llvm::formatv("{0} estimated faster: {1:F0} thousand vector operations, and {2:F0} in one kernel",
+                           library->prefersSingle() ? "torch's functions are" : "library GEMM is",
+                           library->getLeast() / 1000, schedule.cost / 1000);
     return true;
   }
 

@@ -416,8 +416,8 @@ void ModelBuilder::importCall(const TapeCall &call) {
     buildOpaque(call);
 }
 
-/// What leaves become, behind the results. Leaves of one type and name are one stack, so that a group writes it in place
-/// and the number of results is not that of the instances.
+/// What leaves become, behind the results. Leaves of one type and name are one stack, so that a group writes it in
+/// place and the number of results is not that of the instances.
 SmallVector<Value> ModelBuilder::buildWrites(func::FuncOp function) {
   llvm::MapVector<std::pair<Type, StringRef>, SmallVector<std::pair<StringRef, Value>>> stacks;
   for (const auto &[path, value] : tape.writes) {

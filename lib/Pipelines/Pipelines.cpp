@@ -18,11 +18,14 @@ void mlir::pfcn::buildDetectPipeline(OpPassManager &pm, FusionReport *report, bo
   // Before its operators are taken apart: torch's own are what one instance takes without a kernel.
   if (keepInstances)
     pm.addPass(createKeepInstancesPass());
-  pm.addNestedPass<func::FuncOp>(createInlineComposedPass());
   // Where torch has one operator for a loop over time, a kernel has the loop.
   pm.addNestedPass<func::FuncOp>(createExpandRecurrencesPass());
   // What no kernel can hold becomes one call of torch's for all instances.
   pm.addNestedPass<func::FuncOp>(createSplitInstancesPass());
+  if (keepInstances) // of what the cut has left
+    pm.addPass(createKeepInstancesPass());
+  // What has no kernel is one call of torch's all the same; so this is last.
+  pm.addNestedPass<func::FuncOp>(createInlineComposedPass());
 }
 
 void mlir::pfcn::buildFusePipeline(OpPassManager &pm, FusionReport *report) {

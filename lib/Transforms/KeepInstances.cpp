@@ -1,7 +1,7 @@
 //===- KeepInstances.cpp - the body of a group as torch would run it ----------------===//
 //
-// Batched calls are not always the quickest: large tensors of all instances leave the caches, and torch may have no quick
-// function for them. So the body as it was found is kept until the cost model has chosen.
+// Batched calls are not always the quickest: large tensors of all instances leave the caches, and torch may have no
+// quick function for them. So the body as it was found is kept until the cost model has chosen.
 //
 //===----------------------------------------------------------------------------===//
 
@@ -33,9 +33,8 @@ static func::FuncOp makeFunction(InstancesOp op) {
   mapping.map(body.getArguments(), function.getArguments());
   for (Operation &inner : body.without_terminator())
     builder.clone(inner, mapping);
-  func::ReturnOp::create(
-      builder, op.getLoc(),
-      llvm::map_to_vector(op.getYielded(), [&](Value value) { return mapping.lookup(value); }));
+  func::ReturnOp::create(builder, op.getLoc(),
+                         llvm::map_to_vector(op.getYielded(), [&](Value value) { return mapping.lookup(value); }));
   return function;
 }
 
@@ -44,7 +43,12 @@ struct KeepInstancesPass : mlir::pfcn::impl::KeepInstancesPassBase<KeepInstances
   void runOnOperation() override {
     SymbolTable symbols(getOperation());
     SmallVector<InstancesOp> groups;
-    getOperation().walk([&](InstancesOp op) { groups.push_back(op); });
+    getOperation().walk([&](InstancesOp op) {
+      // Torch's own operator for a recurrence is no longer known.
+      bool isKept = op->hasAttr(instanceAttrName) || !op.getBodyBlock()->getOps<RecurrenceOp>().empty();
+      if (!isKept)
+        groups.push_back(op);
+    });
     for (InstancesOp op : groups)
       op->setAttr(instanceAttrName, FlatSymbolRefAttr::get(&getContext(), symbols.insert(makeFunction(op))));
   }

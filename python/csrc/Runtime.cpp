@@ -63,7 +63,9 @@ static std::vector<at::Tensor> runBound(const BoundPlan &bound, const std::vecto
     llvm::SmallVector<std::shared_ptr<const Stack>, 8> stacks;
     auto leaves = bound.getFollowed(stacks);
     py::gil_scoped_release noGil;
-    return bound.getPlan().runFollowed(inputs, leaves, stacks);
+    std::vector<at::Tensor> results = bound.getPlan().runFollowed(inputs, leaves, stacks);
+    bound.writeBack(results);
+    return results;
   }
   auto leaves = bound.getLeaves();
   py::gil_scoped_release noGil;

@@ -228,7 +228,7 @@ class Engine:
             self._check_stacked()
         try:
             recording = self._record(args, kwargs)
-            self._check_writes(recording, followed)
+            self._check_writes(recording)
         except CaptureError as error:
             self.refusals += 1
             self.eager_reason = str(error)
@@ -254,12 +254,11 @@ class Engine:
         self.eager_reason = ""
         return Call(bound, plan.constants, recording, _result_kind(recording))
 
-    def _check_writes(self, recording: capture.Capture, followed: bool) -> None:
-        """A plan writes buffers where nothing is frozen, and autograd has nothing to follow."""
-        if recording.tape.writes and (self.options.freeze or followed):
-            why = "which was to be frozen" if self.options.freeze else "while autograd follows it"
+    def _check_writes(self, recording: capture.Capture) -> None:
+        """A plan writes buffers where nothing is frozen."""
+        if recording.tape.writes and self.options.freeze:
             raise CaptureError(
-                f"its forward writes {recording.tape.writes[0]}, {why}",
+                f"its forward writes {recording.tape.writes[0]}, which was to be frozen",
                 remedy="call model.eval() if only training writes it",
             )
 

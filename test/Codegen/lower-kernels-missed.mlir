@@ -1,5 +1,5 @@
-// RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-cpu | FileCheck %s
-// RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-cpu --remarks-filter="pfcn.*" 2>&1 >/dev/null | FileCheck %s --check-prefix=REMARK
+// RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-cpu=op-lanes=never | FileCheck %s
+// RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-cpu=op-lanes=never --remarks-filter="pfcn.*" 2>&1 >/dev/null | FileCheck %s --check-prefix=REMARK
 // RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-cpu=library-rate=0 | FileCheck %s --check-prefix=ALWAYS
 
 // An op that mixes instances cannot be cut into tiles of them. (Batching never makes such a body.)

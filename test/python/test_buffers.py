@@ -40,14 +40,30 @@ def inputs(*shape, count=3):
 @pytest.mark.parametrize("width", [1, 15, 16, 17])
 def test_batch_norm_in_training(width):
     bank = Bank(lambda: nn.Sequential(nn.Linear(5, width), nn.BatchNorm1d(width), nn.ReLU()))
-    check(bank, *inputs(9, 5), groups=1)
+    check(bank, *inputs(9, 5), groups=2)  # the counters of batches are the other
 
 
 def test_the_steps_do_not_grow_with_the_instances():
-    fast = [
-        check(Bank(lambda: nn.BatchNorm2d(3), n), *inputs(2, 3, 4, 5), groups=1) for n in (4, 9)
-    ]
+    fast = [check(Bank(lambda: nn.BatchNorm2d(3), n), *inputs(2, 3, 4, 5)) for n in (4, 9)]
+    assert fast[0].report.groups
     assert len(fast[0].report.steps) == len(fast[1].report.steps)
+
+
+def test_autograd_follows():
+    bank = Bank(lambda: nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.ReLU()))
+    reference = copy.deepcopy(bank)
+    fast = pfcn.compile(bank)
+    for x in inputs(9, 5):
+        results = []
+        for model in (fast, reference):
+            model.zero_grad()
+            given = x.clone().requires_grad_()
+            y = model(given)
+            y.square().mean().backward()
+            results.append([y, given.grad, *(p.grad for p in model.parameters())])
+        torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(bank.state_dict(), reference.state_dict())
+    assert fast.report.eager == ""
 
 
 @pytest.mark.parametrize("options", [{"momentum": 0.3}, {"affine": False}, {"eps": 1e-2}])

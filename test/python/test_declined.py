@@ -1,21 +1,10 @@
 """A group that the code generator declines runs on torch's functions, and the report says why."""
 
 import torch
-from torch import nn
 
 import pfcn
 from pfcn import _C
-
-
-class Bank(nn.Module):
-    def __init__(self, make, count, width):
-        super().__init__()
-        self.models = nn.ModuleList(make() for _ in range(count))
-        self.width = width
-
-    def forward(self, x):
-        parts = x.split(self.width, dim=1)
-        return torch.cat([m(p) for m, p in zip(self.models, parts, strict=True)], dim=1)
+from pfcn.bench import examples
 
 
 def check(model, *inputs):
@@ -29,12 +18,21 @@ def check(model, *inputs):
     return group
 
 
-def test_wide_layers():
+def test_one_instance_after_the_other():
+    """All instances at once would leave the caches. Autograd follows the batched form."""
     torch.manual_seed(0)
-    model = Bank(lambda: nn.Sequential(nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 8)), 16, 256)
-    group = check(model, torch.randn(1, 4096), torch.randn(1, 4096))
-    assert group.instances == 16
-    assert "of scratch" in group.declined
+    example = examples.load(examples.FOLDER / "13_ensemble_of_transformers.py")
+    model, (x,) = example.make(), example.inputs(128)
+    group = check(model, x, *example.inputs(128))
+    assert "instance by instance" in group.declined
+    fast = pfcn.compile(model, (x,))
+    results = []
+    for one in (fast, model):
+        model.zero_grad()
+        y = one(x)
+        y.square().mean().backward()
+        results.append([y, *(p.grad.clone() for p in model.parameters())])
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
 
 
 def test_op_without_code():
