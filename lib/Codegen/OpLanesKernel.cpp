@@ -44,7 +44,7 @@ OpFoldResult OpLanesKernel::getStride(const Buffer &buffer, AffineMap map, unsig
 Value OpLanesKernel::emitPayload(linalg::GenericOp op, ArrayRef<OpFoldResult> indices, Value known, Value knownAs,
                                  Value accumulator) {
   auto found = activeLoops.find(op);
-  auto leave = llvm::make_scope_exit([&, before = activeLoop] { activeLoop = before; });
+  auto leave = llvm::scope_exit([&, before = activeLoop] { activeLoop = before; });
   activeLoop = found == activeLoops.end() ? OpLanes::Choice::none : found->second;
   return KernelEmitter::emitPayload(op, indices, known, knownAs, accumulator);
 }
@@ -152,7 +152,7 @@ void OpLanesKernel::emitGeneric(linalg::GenericOp root) {
   placeResult(root, epilogue);
   if (!failure.empty())
     return;
-  auto restore = llvm::make_scope_exit([&, before = builder.getLanes()] { builder.setLanes(before); });
+  auto restore = llvm::scope_exit([&, before = builder.getLanes()] { builder.setLanes(before); });
   builder.setLanes(choice.lanes);
   rootLoop = choice.loop;
   activeLoop = isFolded ? OpLanes::Choice::none : choice.loop; // of what accumulators start with
@@ -279,7 +279,7 @@ void OpLanesKernel::emitYield(unsigned result) {
 /// Reshapes that no strides express read a copy in torch's order.
 Buffer OpLanesKernel::makeContiguous(Value value) {
   isRowMajor = true;
-  auto leave = llvm::make_scope_exit([&] { isRowMajor = false; });
+  auto leave = llvm::scope_exit([&] { isRowMajor = false; });
   return KernelEmitter::makeContiguous(value);
 }
 
@@ -306,7 +306,7 @@ void OpLanesKernel::emitCopy(const Buffer &from, Value value, const Buffer &to) 
   if (written < 0 || read < 0 || !isSameKind || !pitch)
     return KernelEmitter::emitCopy(from, value, to);
 
-  auto restore = llvm::make_scope_exit([&, before = builder.getLanes()] { builder.setLanes(before); });
+  auto restore = llvm::scope_exit([&, before = builder.getLanes()] { builder.setLanes(before); });
   builder.setLanes(std::min<int64_t>(width, llvm::bit_floor<uint64_t>(sizes[written])));
   SmallVector<int64_t> shape(sizes);
   shape[written] = 1;

@@ -93,8 +93,9 @@ private:
 } // namespace
 
 Interpreter::Interpreter(const jit::Module &module, const TorchScriptLimits &limits)
-    : module(module), limits(limits), budget(limits.elements),
-      recorder({.locate = [this](Tape &) { return place; }, .isAbstract = true, .getAutogradFunction = {}}) {
+    : module(module), limits(limits),
+      recorder({.locate = [this](Tape &) { return place; }, .isAbstract = true, .getAutogradFunction = {}}),
+      budget(limits.elements) {
   for (const auto &named : module.named_modules())
     paths.try_emplace(named.value._ivalue().get(), recorder.getTape().intern(named.name));
   for (const auto &named : module.named_parameters())
