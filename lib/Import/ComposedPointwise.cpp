@@ -300,7 +300,8 @@ void addComposedPointwise(AtenTable &table) {
   table.addSmooth({"frac"}, unary<frac>);
   table.addSmooth({"deg2rad"}, unary<toRadians>);
   table.addSmooth({"rad2deg"}, unary<toDegrees>);
-  table.addSmooth({"sinc", "special_sinc"}, unary<sinc>);
+  // Its gradient cancels near zero, and torch rounds it in another order.
+  table.addComposed({"sinc", "special_sinc"}, unary<sinc>);
   table.addComposed({"special_entr"}, unary<entropy>);
   table.addSmooth({"hardshrink"}, hardshrink);
   table.addSmooth({"softshrink"}, softshrink);

@@ -5,6 +5,7 @@
 #include "pfcn/Runtime/Memory.h"
 #include "pfcn/Runtime/StackedLeaf.h"
 
+#include "llvm/ADT/StringSet.h"
 #include <ATen/core/grad_mode.h>
 
 namespace pfcn::runtime {
@@ -86,6 +87,10 @@ static at::Tensor snapshot(const Leaf &leaf, const std::vector<at::Tensor> &memb
 
 BoundPlan::BoundPlan(std::shared_ptr<const Plan> bound, const NamedTensors &tensors, Weights &weights, bool freeze)
     : plan(std::move(bound)) {
+  llvm::StringSet<> written;
+  for (const std::vector<std::string> &paths : plan->getWrites())
+    for (const std::string &path : paths)
+      written.insert(path);
   for (const Leaf &leaf : plan->getLeaves()) {
     std::vector<at::Tensor> members;
     members.reserve(leaf.paths.size());
@@ -101,6 +106,7 @@ BoundPlan::BoundPlan(std::shared_ptr<const Plan> bound, const NamedTensors &tens
       source.stack = weights.getStack(std::move(members), leaf.paths);
     else
       source.live = Live{WeakTensor(members.front().getIntrusivePtr()), &leaf.spec};
+    source.isWritten = llvm::any_of(leaf.paths, [&](const std::string &path) { return written.contains(path); });
     if (leaf.onDevice)
       source.onDevice = std::make_shared<DeviceCopy>(plan->getCuda());
     if (leaf.onDevice && freeze) {
@@ -161,6 +167,11 @@ BoundPlan::getFollowed(llvm::SmallVectorImpl<std::shared_ptr<const Stack>> &stac
     leaves.push_back(source.stack       ? source.stack->getFollowed()
                      : source.live.spec ? lock(source.live.tensor)
                                         : source.snapshot);
+    // The backward reads what the forward read, which this call or a later one writes over.
+    if (source.isWritten && !leaves.back().requires_grad()) {
+      leaves.back() = leaves.back().clone();
+      stacks.back() = nullptr;
+    }
   }
   return leaves;
 }

@@ -115,7 +115,7 @@ def test_buffers_that_are_written():
             x = torch.randn(4, 15)
             torch.testing.assert_close(fast(x), wanted(x))
     assert fast.state_dict()["calls"] == 3
-    assert "writes to an input, a parameter or a buffer" in fast.report.eager
+    assert fast.report.eager == ""
 
 
 @pytest.mark.parametrize("decompose", [False, True])

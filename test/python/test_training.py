@@ -388,7 +388,6 @@ KINKS = {
 
 
 COMPOSED = {
-    "sinc": lambda x, w, b: torch.sinc(x) * w,
     "hardshrink": lambda x, w, b: nn.functional.hardshrink(x, 1.0) * w,
     "softshrink": lambda x, w, b: nn.functional.softshrink(x, 1.0) * w,
     "nan_to_num": lambda x, w, b: torch.nan_to_num(x) * w,

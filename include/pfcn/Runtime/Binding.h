@@ -77,6 +77,8 @@ private:
     at::Tensor snapshot;
     /// Its values where kernels read them; null where that is the tensor itself.
     std::shared_ptr<DeviceCopy> onDevice;
+    /// A run writes it when all is computed.
+    bool isWritten = false;
   };
 
   std::shared_ptr<const Plan> plan;
