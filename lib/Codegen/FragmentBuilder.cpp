@@ -13,16 +13,26 @@ using namespace mlir::pfcn;
 
 static constexpr int64_t members = 4;
 
-SmallVector<FeatureRun> FragmentBuilder::getRuns(int64_t features) const {
+SmallVector<FeatureRun> FragmentBuilder::getRuns(int64_t features, int64_t bytes) {
   SmallVector<FeatureRun> runs;
-  int64_t base = 0;
+  int64_t base = 0, longestRun = 16 / bytes;
   for (int64_t left = 2 * llvm::divideCeil(features, 2 * members); left > 0;) {
     int64_t length = std::min<int64_t>(longestRun, llvm::bit_floor<uint64_t>(left));
+    // 24 features at the end are three whole accesses and a thread without, rather than two sets of narrow ones.
+    if (features % longestRun == 0 && left > longestRun / 2)
+      length = longestRun;
     runs.push_back({base, length});
     base = runs.back().getEnd();
     left -= length;
   }
   return runs;
+}
+
+int64_t FragmentBuilder::countPairs(int64_t features, int64_t bytes) {
+  int64_t pairs = 0;
+  for (FeatureRun run : getRuns(features, bytes))
+    pairs += run.getPairs();
+  return pairs;
 }
 
 void FragmentBuilder::enter(gpu::GPUFuncOp function) {
@@ -146,9 +156,14 @@ SmallVector<Value> FragmentBuilder::loadRun(const Buffer &buffer, OpFoldResult a
   Type element = cast<MemRefType>(buffer.memory.getType()).getElementType();
   int64_t bytes = element.getIntOrFloatBitWidth() / 8;
   SmallVector<Value> elements, pairs;
+  // A thread with all of the run or none of it has one address, which its accesses are known distances from.
+  bool isWhole = (features - run.base) % run.length == 0;
+  OpFoldResult first = getFeature(run, 0);
+  if (isWhole && run.getEnd() > features)
+    first = arith::MinSIOp::create(*this, loc, toValue(first), toValue(constant(features - run.length))).getResult();
   for (int64_t offset = 0; offset < run.length; offset += width) {
-    OpFoldResult feature = getFeature(run, offset);
-    if (run.base + (members - 1) * run.length + offset + width > features)
+    OpFoldResult feature = isWhole ? sum(first, constant(offset)) : getFeature(run, offset);
+    if (!isWhole && run.base + (members - 1) * run.length + offset + width > features)
       feature = arith::MinSIOp::create(*this, loc, toValue(feature), toValue(constant(features - width))).getResult();
     Value at = toValue(sum(address, scale(feature, stride)));
     if (width == 1) {

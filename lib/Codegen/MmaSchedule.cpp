@@ -44,6 +44,9 @@ public:
 private:
   void addProduct(const Product &product, const TensorCores &cores);
   void addElementwise(linalg::GenericOp op);
+  int64_t countPairs(int64_t features) const {
+    return FragmentBuilder::countPairs(features, element.getIntOrFloatBitWidth() / 8);
+  }
   int64_t countRegisters(Value value);
   void findRegisters();
 
@@ -68,13 +71,14 @@ static double getCost(linalg::GenericOp op) {
 
 void Body::addProduct(const Product &product, const TensorCores &cores) {
   Type type = product.getElementType();
-  int64_t columns = llvm::divideCeil(product.columns, FragmentBuilder::columnsOfProduct);
-  int64_t steps = llvm::divideCeil(product.depth, cores.getDepth(type));
+  // A pair is a column of eight of the result, and eight features of the depth.
+  int64_t columns = countPairs(product.columns), pairs = countPairs(product.depth);
+  int64_t steps = llvm::divideCeil(8 * pairs, cores.getDepth(type));
   products += columns * steps;
   int64_t width = 128 / type.getIntOrFloatBitWidth();
   bool wide = product.depth % width == 0;
   isNarrow |= !wide;
-  double elements = llvm::divideCeil(product.depth, 8) * 2.0; // of a thread
+  double elements = 2.0 * pairs; // of a thread
   double loads = wide ? elements / width * loadCycles : elements * narrowLoadCycles;
   tileCycles += columns * (steps * productCycles + loads);
   warpCycles += multiplyCycles * product.columns * product.depth;
@@ -92,7 +96,7 @@ void Body::addElementwise(linalg::GenericOp op) {
 int64_t Body::countRegisters(Value value) {
   FailureOr<FragmentShape> shape = FragmentShape::of(value, dims, schedule);
   int64_t rows = shape->hasRows ? 2 : 1, bits = getElementTypeOrSelf(value).getIntOrFloatBitWidth();
-  int64_t pairs = llvm::divideCeil(shape->features, 8);
+  int64_t pairs = countPairs(shape->features);
   return rows * (pairs == 0 ? 1 : pairs * (bits > 16 ? 2 : 1));
 }
 

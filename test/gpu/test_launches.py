@@ -57,8 +57,7 @@ def check_machine_code(made: launches.Generated, chip: str) -> None:
         return
     for launch in made.launches:
         code = toolchain.sass(done.cubin)[launch["kernel"]]
-        # On tensor cores where the features fill the fragments only: see test_tensor_cores.py.
-        assert launch["tensor_cores"] or any("LDG.E.128" in i for i in code)
+        assert any("LDG.E.128" in i for i in code)
         assert not any(i.split()[0].startswith(("LDL", "STL")) for i in code)
 
 

@@ -29,10 +29,14 @@ public:
 
   /// `bytes` of the elements that are multiplied: a run is what one access takes of them.
   FragmentBuilder(OpBuilder at, Location loc, int64_t rows, int64_t warps, int64_t bytes)
-      : ThreadBuilder(at, loc, rows, warps), longestRun(16 / bytes) {}
+      : ThreadBuilder(at, loc, rows, warps), bytes(bytes) {}
 
-  /// The runs of a dimension of `features`: as few pairs as there are multiples of 8.
-  SmallVector<FeatureRun> getRuns(int64_t features) const;
+  /// The runs of a dimension of `features`: as few pairs as there are multiples of 8, save where another gives wide
+  /// accesses.
+  static SmallVector<FeatureRun> getRuns(int64_t features, int64_t bytes);
+  SmallVector<FeatureRun> getRuns(int64_t features) const { return getRuns(features, bytes); }
+  /// How many pairs of them a thread holds.
+  static int64_t countPairs(int64_t features, int64_t bytes);
 
   void enter(gpu::GPUFuncOp function) override;
   void setActive(OpFoldResult active) override;
@@ -79,7 +83,7 @@ private:
   Value compareBelow(Value index, int64_t limit);
   void emitIf(Value condition, function_ref<void()> body);
 
-  int64_t longestRun;
+  int64_t bytes;
   /// Which of the eight rows, and of the four threads that share it, this thread is.
   Value group, member;
   Value activeRows;
