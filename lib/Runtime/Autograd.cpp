@@ -143,6 +143,7 @@ struct GroupBackward : autograd::Node {
     TORCH_CHECK(!isReleased, autograd::ERR_BACKWARD_TWICE);
     bool isFollowed = at::GradMode::is_enabled();
     std::vector<at::Tensor> arguments;
+    arguments.reserve(saved.size() + upstream.size());
     for (const autograd::SavedVariable &variable : saved)
       arguments.push_back(variable.unpack());
     for (const StackVersion &version : versions)

@@ -188,6 +188,7 @@ void pfcn::bindImport(py::module_ &module) {
           "writes",
           [](const Tape &tape) {
             std::vector<std::string> paths;
+            paths.reserve(tape.writes.size());
             for (const auto &[path, value] : tape.writes)
               paths.push_back(path);
             return paths;
