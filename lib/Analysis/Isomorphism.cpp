@@ -11,6 +11,7 @@
 #include "pfcn/Analysis/Isomorphism.h"
 
 #include "pfcn/Analysis/NearMisses.h"
+#include "pfcn/Analysis/Work.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/DenseSet.h"
@@ -30,7 +31,7 @@ using namespace mlir::pfcn;
 bool mlir::pfcn::isContraction(Operation *op) {
   if (auto composed = dyn_cast<ComposedOp>(op))
     return llvm::any_of(*composed.getBodyBlock(), [](Operation &inner) { return isContraction(&inner); });
-  return isa<LinearOp, MatmulOp, AddmmOp, BatchMatmulOp, ConvOp>(op);
+  return isProduct(op);
 }
 
 /// How many ops compute something.
@@ -44,9 +45,7 @@ static int64_t countWork(Operation *op) {
   return isMovement(op) ? 0 : 1;
 }
 
-bool mlir::pfcn::isMovement(Operation *op) {
-  return isa<ReshapeOp, PermuteOp, SliceOp, SelectOp, UnsqueezeOp, SqueezeOp, ExpandOp, CatOp, StackOp>(op);
-}
+bool mlir::pfcn::isMovement(Operation *op) { return isView(op) || isa<CatOp, StackOp>(op); }
 
 namespace {
 

@@ -7,16 +7,12 @@
 using namespace mlir;
 using namespace mlir::pfcn;
 
-static double sizeOf(int64_t size) {
-  return static_cast<double>(ShapedType::isDynamic(size) ? assumedDynamicSize : size);
-}
-
 static ArrayRef<int64_t> shapeOf(Value value) { return cast<RankedTensorType>(value.getType()).getShape(); }
 
 double mlir::pfcn::countElements(Value value) {
   double elements = 1;
   for (int64_t size : shapeOf(value))
-    elements *= sizeOf(size);
+    elements *= assumeSize(size);
   return elements;
 }
 
@@ -39,18 +35,20 @@ double mlir::pfcn::countBytes(Operation *op) {
 
 bool mlir::pfcn::isProduct(Operation *op) { return isa<LinearOp, MatmulOp, AddmmOp, BatchMatmulOp, ConvOp>(op); }
 
-bool mlir::pfcn::isFree(Operation *op) {
-  return isa<ConstantOp, ReshapeOp, PermuteOp, SliceOp, SelectOp, UnsqueezeOp, SqueezeOp, ExpandOp>(op);
+bool mlir::pfcn::isView(Operation *op) {
+  return isa<ReshapeOp, PermuteOp, SliceOp, SelectOp, UnsqueezeOp, SqueezeOp, ExpandOp>(op);
 }
+
+bool mlir::pfcn::isFree(Operation *op) { return isa<ConstantOp>(op) || isView(op); }
 
 double mlir::pfcn::getDepth(Operation *product) {
   auto conv = dyn_cast<ConvOp>(product);
   if (!conv)
-    return sizeOf(shapeOf(product->getOperand(isa<AddmmOp>(product) ? 1 : 0)).back());
+    return assumeSize(shapeOf(product->getOperand(isa<AddmmOp>(product) ? 1 : 0)).back());
   // Input channels and window; a transposed one has output channels there.
   double depth = 1;
   for (int64_t size : shapeOf(conv.getWeight()).take_back(conv.getStride().size() + 1))
-    depth *= sizeOf(size);
+    depth *= assumeSize(size);
   return depth;
 }
 

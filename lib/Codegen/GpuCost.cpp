@@ -35,8 +35,6 @@ GpuChip GpuChip::of(StringRef chip, bool allowTf32) {
 // Sizes
 //===----------------------------------------------------------------------------===//
 
-static double sizeOf(int64_t size) { return ShapedType::isDynamic(size) ? assumedDynamicSize : size; }
-
 static ArrayRef<int64_t> shapeOf(Value value) { return cast<RankedTensorType>(value.getType()).getShape(); }
 
 bool mlir::pfcn::isMatrixProduct(Operation *op) { return isProduct(op) && !isa<ConvOp>(op); }
@@ -47,11 +45,11 @@ struct MatrixProduct {
   explicit MatrixProduct(Operation *op) {
     ArrayRef<int64_t> result = shapeOf(op->getResult(0));
     depth = getDepth(op);
-    columns = sizeOf(result.back());
+    columns = assumeSize(result.back());
     if (result.size() > 1)
-      rows = sizeOf(result[result.size() - 2]);
+      rows = assumeSize(result[result.size() - 2]);
     for (int64_t size : result.drop_back(std::min<size_t>(2, result.size())))
-      matrices *= sizeOf(size);
+      matrices *= assumeSize(size);
     element = getElementTypeOrSelf(op->getResult(0));
   }
   double multiplyAdds() const { return matrices * rows * columns * depth; }

@@ -49,7 +49,7 @@ static double estimateProduct(Operation *op, double lanes, double rate) {
   double matrices = 1;
   if (!isa<LinearOp>(op)) // whose rows are all one matrix
     for (int64_t size : ranked(op->getResult(0)).getShape().drop_back(2))
-      matrices *= ShapedType::isDynamic(size) ? assumedDynamicSize : size;
+      matrices *= assumeSize(size);
   return countElements(op->getResult(0)) * getDepth(op) / lanes / rate + matrices * matrixCost;
 }
 
@@ -112,9 +112,7 @@ private:
     return isCheap ? 0 : countElements(op->getResult(0)) / lanes * transcendentalCost;
   }
 
-  static double getSteps(auto op) {
-    return ShapedType::isDynamic(op.getSteps()) ? assumedDynamicSize : static_cast<double>(op.getSteps());
-  }
+  static double getSteps(auto op) { return static_cast<double>(assumeSize(op.getSteps())); }
 
   /// Per step two products and some ten elementwise calls, which read and write tensors of the size of the gates.
   void addRecurrence(auto op, double states, double depth) {

@@ -132,9 +132,7 @@ FailureOr<MmaKernel::Fragment> MmaKernel::makeFragment(Value value) {
   fragment.rows = shape->hasRows ? getRowsOfThread() : 1;
   if (shape->features != 0) {
     fragment.runs = lanes.getRuns(shape->features);
-    fragment.pairs = 0;
-    for (FeatureRun run : fragment.runs)
-      fragment.pairs += run.getPairs();
+    fragment.pairs = lanes.countPairs(shape->features);
   }
   fragment.values.resize(fragment.rows * fragment.pairs);
   return fragment;

@@ -7,6 +7,7 @@
 
 #include "pfcn/Codegen/MmaSchedule.h"
 
+#include "pfcn/Analysis/Work.h"
 #include "pfcn/Codegen/FragmentBuilder.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -21,7 +22,7 @@ constexpr double productCycles = 8, loadCycles = 16, narrowLoadCycles = 4;
 // A thread that multiplies by itself reads the weight, widens it, and has one multiplication.
 constexpr double multiplyCycles = 3;
 constexpr double transcendentalCost = 16, divisionCost = 6, otherCost = 1;
-constexpr int64_t warpThreads = 32, assumedDynamicSize = 64;
+constexpr int64_t warpThreads = 32;
 // Beside those of values, where an operand comes element by element.
 constexpr int64_t narrowRegisters = 16;
 constexpr int64_t mostWarps = 8, multiprocessors = 132;
@@ -188,9 +189,7 @@ FailureOr<MmaSchedule> MmaSchedule::choose(KernelOp kernel, const ParallelDims &
   if (failed(base))
     return failure();
   reason = "there is no batch";
-  auto getSize = [&](int cls) {
-    return ShapedType::isDynamic(dims.getSize(cls)) ? assumedDynamicSize : dims.getSize(cls);
-  };
+  auto getSize = [&](int cls) { return assumeSize(dims.getSize(cls)); };
   std::optional<MmaSchedule> best;
   for (int cls : base->outerClasses) {
     MmaSchedule choice{*base, 1, {}, 0, 0, 0};

@@ -2,6 +2,7 @@
 
 #include "pfcn/Codegen/Schedule.h"
 
+#include "pfcn/Analysis/Work.h"
 #include "pfcn/Codegen/LibraryCost.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -167,7 +168,6 @@ namespace {
 constexpr double transposeCost = 4;
 constexpr double transcendentalCost = 16;
 constexpr double divisionCost = 6;
-constexpr int64_t assumedDynamicSize = 64;
 constexpr int64_t panelWidth = 4;
 constexpr int64_t firstCacheBytes = 32 << 10, secondCacheBytes = 1 << 20;
 
@@ -221,9 +221,7 @@ public:
   int64_t getScratchBytes() const { return scratchBytes; }
 
 private:
-  int64_t sizeOf(int cls) const {
-    return ShapedType::isDynamic(dims.getSize(cls)) ? assumedDynamicSize : dims.getSize(cls);
-  }
+  int64_t sizeOf(int cls) const { return assumeSize(dims.getSize(cls)); }
   bool hasOuter(Value value) const {
     return llvm::any_of(schedule.outerClasses, [&](int cls) { return countDims(value, dims, cls) != 0; });
   }

@@ -8,16 +8,14 @@ of each mutant that breaks something.
 
 from __future__ import annotations
 
-import argparse
 import random
 import re
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from survive import ROOT, Outcome, run_limited
+from survive import ROOT, Outcome, keep_mutant, main, run_limited
 
 SEPARATOR = "\n// -----\n"
 BATCH = 40
@@ -213,24 +211,9 @@ def check(seeds: range, keep: Path | None = None) -> list[str]:
                     continue
                 broken.append(f"seed {seed} {' '.join(flags)}: {outcome}")
                 print(broken[-1], flush=True)
-                if keep:
-                    keep.mkdir(parents=True, exist_ok=True)
-                    (keep / f"{seed}.mlir").write_bytes(data)
+                keep_mutant(keep, f"{seed}.mlir", data)
     return broken
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="a folder for what breaks something")
-    options = parser.parse_args()
-    begin = time.time()
-    broken = check(range(options.seed, options.seed + options.count), options.keep)
-    print(f"{options.count} mutants from seed {options.seed} in {time.time() - begin:.0f} s,"
-          f" {len(broken)} broke something")  # fmt: skip
-    return bool(broken)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, 10_000, check))

@@ -6,20 +6,18 @@ and so is success; a signal, a hang, boundless memory or a file that was not the
 
 from __future__ import annotations
 
-import argparse
 import io
 import random
 import re
 import sys
 import tempfile
-import time
 import warnings
 import zipfile
 from functools import cache
 from pathlib import Path
 
 import torch
-from survive import ROOT, Outcome, run_limited
+from survive import ROOT, Outcome, keep_mutant, main, run_limited
 from torch import nn
 
 NUMBERS = ["0", "-1", "1", "3", "4611686018427387904", "9223372036854775807", "1e308",
@@ -178,25 +176,10 @@ def check(seeds: range, keep: Path | None = None) -> list[str]:
             if not outcome.is_fine:
                 broken.append(f"seed {seed}: {outcome}")
                 print(broken[-1], flush=True)
-                if keep:
-                    keep.mkdir(parents=True, exist_ok=True)
-                    suffix, _, data = make(seed)
-                    (keep / f"{seed}{suffix}").write_bytes(data)
+                suffix, _, data = make(seed)
+                keep_mutant(keep, f"{seed}{suffix}", data)
     return broken
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=2_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="a folder for what breaks something")
-    options = parser.parse_args()
-    begin = time.time()
-    broken = check(range(options.seed, options.seed + options.count), options.keep)
-    print(f"{options.count} mutants from seed {options.seed} in {time.time() - begin:.0f} s,"
-          f" {len(broken)} broke something")  # fmt: skip
-    return bool(broken)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, 2_000, check))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import signal
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,3 +65,24 @@ def run_limited(command: list, seconds: int, folder: Path, memory: int = MEMORY)
     if process.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         return Outcome(None, text)
     return Outcome(process.returncode, text)
+
+
+def keep_mutant(keep: Path | None, name: str, data: bytes) -> None:
+    """Writes what broke something into the folder that was asked for, if one was."""
+    if keep:
+        keep.mkdir(parents=True, exist_ok=True)
+        (keep / name).write_bytes(data)
+
+
+def main(about: str, count: int, check: Callable[[range, Path | None], list[str]]) -> int:
+    """The command line of a kind of mutants, of which `check` names what broke something."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--count", type=int, default=count)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="a folder for what breaks something")
+    options = parser.parse_args()
+    begin = time.time()
+    broken = check(range(options.seed, options.seed + options.count), options.keep)
+    print(f"{options.count} mutants from seed {options.seed} in {time.time() - begin:.0f} s,"
+          f" {len(broken)} broke something")  # fmt: skip
+    return bool(broken)

@@ -13,6 +13,9 @@ namespace mlir::pfcn {
 
 constexpr int64_t assumedDynamicSize = 64;
 
+/// A size, or what is assumed of it.
+inline int64_t assumeSize(int64_t size) { return ShapedType::isDynamic(size) ? assumedDynamicSize : size; }
+
 double countElements(Value value);
 double countBytes(Value value);
 /// What an op reads and writes, each operand and result once.
@@ -20,6 +23,9 @@ double countBytes(Operation *op);
 
 /// A product of matrices or a convolution.
 bool isProduct(Operation *op);
+
+/// Whether an op shows elements of its operand in another shape.
+bool isView(Operation *op);
 
 /// Whether an op computes nothing, and mostly moves nothing: constants and views.
 bool isFree(Operation *op);

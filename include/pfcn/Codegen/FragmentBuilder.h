@@ -37,6 +37,7 @@ public:
   SmallVector<FeatureRun> getRuns(int64_t features) const { return getRuns(features, bytes); }
   /// How many pairs of them a thread holds.
   static int64_t countPairs(int64_t features, int64_t bytes);
+  int64_t countPairs(int64_t features) const { return countPairs(features, bytes); }
 
   void enter(gpu::GPUFuncOp function) override;
   void setActive(OpFoldResult active) override;
