@@ -16,8 +16,6 @@ using namespace mlir::pfcn;
 
 using MaybeSize = std::optional<SizeSource>;
 
-static RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 /// Of operands that broadcast: a dynamic size of one of them. (Where two are dynamic they
 /// are equal: a size of 1 is never dynamic in a recording.)
 static MaybeSize findBroadcast(ValueRange operands, int64_t fromBack) {

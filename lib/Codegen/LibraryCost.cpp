@@ -34,8 +34,6 @@ static double getFreshCost(double bytes) {
   return bytes > largestKept ? bytes / 64 * perLine : 0;
 }
 
-static RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 /// A convolution in as many groups as there are instances. Those of few channels run at a fraction of the rate.
 static double estimateConv(ConvOp op, double lanes, double rate) {
   constexpr double channelsForFullRate = 64;

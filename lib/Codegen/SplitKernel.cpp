@@ -15,8 +15,6 @@
 using namespace mlir;
 using namespace mlir::pfcn;
 
-static RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 namespace {
 class Splitter {
 public:

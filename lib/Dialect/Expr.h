@@ -15,6 +15,9 @@ namespace mlir::pfcn {
 
 using Gradients = FailureOr<SmallVector<Value>>;
 
+/// The gradients of an op of one operand.
+inline Gradients single(Value gradient) { return SmallVector<Value>{gradient}; }
+
 /// A tensor together with where to build more.
 struct Expr {
   OpBuilder *builder;
@@ -33,6 +36,11 @@ struct Expr {
   Expr to(Type element) const {
     return type().getElementType() == element ? *this
                                               : with(CastOp::create(*builder, loc, type().clone(element), value));
+  }
+  /// In the type that torch computes in: f32 for f16 and bf16.
+  Expr widen() const {
+    Type element = type().getElementType();
+    return isa<Float16Type, BFloat16Type>(element) ? to(builder->getF32Type()) : *this;
   }
   template <typename Op> Expr apply() const { return with(Op::create(*builder, loc, type(), value)); }
   template <typename Op> Expr apply(Expr rhs) const { return with(Op::create(*builder, loc, value, rhs.value)); }

@@ -9,10 +9,6 @@
 using namespace mlir;
 using namespace mlir::pfcn;
 
-static RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
-
-static Gradients single(Value gradient) { return SmallVector<Value>{gradient}; }
-
 //===----------------------------------------------------------------------------===//
 // Shapes
 //===----------------------------------------------------------------------------===//
@@ -215,20 +211,15 @@ static Expr meanOver(Expr value, ArrayRef<int64_t> dims) {
   return value.with(MeanOp::create(*value.builder, value.loc, value.value, dims, /*keepdim=*/true));
 }
 
-static Expr widen(Expr value) {
-  Type element = value.type().getElementType();
-  return isa<Float16Type, BFloat16Type>(element) ? value.to(value.builder->getF32Type()) : value;
-}
-
 Gradients SoftmaxOp::vjp(OpBuilder &builder, Value upstream, ArrayRef<bool>) {
-  Expr g = widen({&builder, getLoc(), upstream}), r = widen({&builder, getLoc(), getResult()});
+  Expr g = Expr{&builder, getLoc(), upstream}.widen(), r = Expr{&builder, getLoc(), getResult()}.widen();
   Expr product = g * r;
   Expr gradient = product - r * sumOver(product, static_cast<int64_t>(getDim()));
   return single(gradient.to(getInput().getType().getElementType()).value);
 }
 
 Gradients LogSoftmaxOp::vjp(OpBuilder &builder, Value upstream, ArrayRef<bool>) {
-  Expr g = widen({&builder, getLoc(), upstream}), r = widen({&builder, getLoc(), getResult()});
+  Expr g = Expr{&builder, getLoc(), upstream}.widen(), r = Expr{&builder, getLoc(), getResult()}.widen();
   Expr gradient = g - exp(r) * sumOver(g, static_cast<int64_t>(getDim()));
   return single(gradient.to(getInput().getType().getElementType()).value);
 }
@@ -236,7 +227,7 @@ Gradients LogSoftmaxOp::vjp(OpBuilder &builder, Value upstream, ArrayRef<bool>) 
 Gradients LayerNormOp::vjp(OpBuilder &builder, Value upstream, ArrayRef<bool> wanted) {
   int64_t rank = ranked(getInput()).getRank();
   auto dims = llvm::to_vector(llvm::seq<int64_t>(rank - static_cast<int64_t>(getNormalizedRank()), rank));
-  Expr g = widen({&builder, getLoc(), upstream}), x = widen({&builder, getLoc(), getInput()});
+  Expr g = Expr{&builder, getLoc(), upstream}.widen(), x = Expr{&builder, getLoc(), getInput()}.widen();
   Expr centered = x - meanOver(x, dims);
   Expr scale = (meanOver(centered * centered, dims) + getEps().convertToDouble()).apply<RsqrtOp>();
   Expr normalized = centered * scale;
@@ -247,7 +238,7 @@ Gradients LayerNormOp::vjp(OpBuilder &builder, Value upstream, ArrayRef<bool> wa
     return sumTo(gradient, wantedType.clone(gradient.type().getElementType())).to(wantedType.getElementType()).value;
   };
   if (wanted[0]) {
-    Expr weighted = getWeight() ? g * widen(g.with(getWeight())) : g;
+    Expr weighted = getWeight() ? g * g.with(getWeight()).widen() : g;
     Expr inner = weighted - meanOver(weighted, dims) - normalized * meanOver(weighted * normalized, dims);
     gradients[0] = finish(scale * inner, getInput());
   }

@@ -12,8 +12,6 @@
 using namespace mlir;
 using namespace mlir::pfcn;
 
-static RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 //===----------------------------------------------------------------------------===//
 // Shape rules
 //===----------------------------------------------------------------------------===//

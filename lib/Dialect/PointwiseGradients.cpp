@@ -10,15 +10,6 @@
 using namespace mlir;
 using namespace mlir::pfcn;
 
-static Type getComputeType(Type element) {
-  return isa<Float16Type, BFloat16Type>(element) ? Float32Type::get(element.getContext()) : element;
-}
-
-static Expr widen(OpBuilder &builder, Location loc, Value value) {
-  Expr expr{&builder, loc, value};
-  return expr.to(getComputeType(expr.type().getElementType()));
-}
-
 /// The gradient as that of an operand: rounded, and summed over what was broadcast.
 static Value finish(Expr gradient, Value operand) {
   auto type = cast<RankedTensorType>(operand.getType());
@@ -29,8 +20,8 @@ static Value finish(Expr gradient, Value operand) {
 template <typename Formula> static Gradients unary(Operation *op, OpBuilder &builder, Value upstream, Formula formula) {
   Location loc = op->getLoc();
   Value input = op->getOperand(0);
-  Expr gradient =
-      formula(widen(builder, loc, upstream), widen(builder, loc, input), widen(builder, loc, op->getResult(0)));
+  Expr gradient = formula(Expr{&builder, loc, upstream}.widen(), Expr{&builder, loc, input}.widen(),
+                          Expr{&builder, loc, op->getResult(0)}.widen());
   return SmallVector<Value>{finish(gradient, input)};
 }
 
@@ -191,8 +182,9 @@ template <typename Lhs, typename Rhs>
 static Gradients binary(Operation *op, OpBuilder &builder, Value upstream, ArrayRef<bool> wanted, Lhs lhs, Rhs rhs) {
   Location loc = op->getLoc();
   Value a = op->getOperand(0), b = op->getOperand(1);
-  Expr g = widen(builder, loc, upstream), x = widen(builder, loc, a), y = widen(builder, loc, b);
-  Expr r = widen(builder, loc, op->getResult(0));
+  Expr g = Expr{&builder, loc, upstream}.widen(), x = Expr{&builder, loc, a}.widen(),
+       y = Expr{&builder, loc, b}.widen();
+  Expr r = Expr{&builder, loc, op->getResult(0)}.widen();
   SmallVector<Value> gradients(2);
   if (wanted[0])
     gradients[0] = finish(lhs(g, x, y, r), a);

@@ -10,8 +10,6 @@
 using namespace mlir;
 using namespace mlir::pfcn;
 
-static RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 namespace {
 class Adjoint {
 public:

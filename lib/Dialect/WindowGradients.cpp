@@ -13,15 +13,6 @@ using namespace mlir::pfcn;
 
 using Sizes = SmallVector<int64_t>;
 
-static RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
-
-static Gradients single(Value gradient) { return SmallVector<Value>{gradient}; }
-
-static Expr widen(Expr value) {
-  Type element = value.type().getElementType();
-  return isa<Float16Type, BFloat16Type>(element) ? value.to(value.builder->getF32Type()) : value;
-}
-
 /// The first elements of the last dimensions.
 static Value cutBack(OpBuilder &builder, Location loc, Value value, ArrayRef<int64_t> sizes) {
   int64_t lead = ranked(value).getRank() - sizes.size();
@@ -125,13 +116,13 @@ Gradients BatchNormOp::vjp(OpBuilder &builder, Value upstream, ArrayRef<bool> wa
   auto align = [&](Value perChannel) {
     for (int64_t dim : behind)
       perChannel = UnsqueezeOp::create(builder, loc, perChannel, dim);
-    return widen({&builder, loc, perChannel});
+    return Expr{&builder, loc, perChannel}.widen();
   };
   auto finish = [&](Expr gradient, Value operand) {
     Expr sum = sumTo(gradient, align(operand).type()).to(ranked(operand).getElementType());
     return behind.empty() ? sum.value : SqueezeOp::create(builder, loc, sum.value, behind).getResult();
   };
-  Expr g = widen({&builder, loc, upstream}), x = widen({&builder, loc, getInput()});
+  Expr g = Expr{&builder, loc, upstream}.widen(), x = Expr{&builder, loc, getInput()}.widen();
   Expr scale = (align(getVariance()) + getEps().convertToDouble()).apply<RsqrtOp>();
   SmallVector<Value> gradients(getOperation()->getNumOperands());
   if (wanted[0])
@@ -397,7 +388,7 @@ Gradients AvgPoolOp::vjp(OpBuilder &builder, Value upstream, ArrayRef<bool>) {
   Windows windows(*this, builder, Sizes(getKernel().size(), 1));
   if (!windows.areKnown())
     return failure();
-  Expr g = widen({&builder, getLoc(), upstream});
+  Expr g = Expr{&builder, getLoc(), upstream}.widen();
   if (getDivisor()) {
     g = g / static_cast<double>(*getDivisor());
   } else {

@@ -13,8 +13,6 @@
 using namespace mlir;
 using namespace mlir::pfcn;
 
-static RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 static bool allPositive(ArrayRef<int64_t> values) {
   return llvm::all_of(values, [](int64_t value) { return value > 0; });
 }

@@ -20,8 +20,6 @@ namespace mlir::pfcn {
 using namespace mlir;
 using namespace mlir::pfcn;
 
-static RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 namespace {
 
 class Batcher {

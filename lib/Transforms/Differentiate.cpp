@@ -26,8 +26,6 @@ namespace mlir::pfcn {
 using namespace mlir;
 using namespace mlir::pfcn;
 
-static RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 static bool isFloat(Value value) { return isa<FloatType>(ranked(value).getElementType()); }
 
 //===----------------------------------------------------------------------------===//

@@ -18,8 +18,6 @@ namespace mlir::pfcn {
 using namespace mlir;
 using namespace mlir::pfcn;
 
-static RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 namespace {
 
 /// One call of lstm, gru, rnn_tanh or rnn_relu on a batched sequence.

@@ -23,8 +23,6 @@ namespace mlir::pfcn {
 using namespace mlir;
 using namespace mlir::pfcn;
 
-static RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 namespace {
 
 /// A value of the body, as it is outside of the group.

@@ -20,6 +20,9 @@
 
 namespace mlir::pfcn {
 
+/// The type of a value that is a ranked tensor, as all values of the dialect's ops are.
+inline RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
+
 /// How an operand of a group varies with the instance; see `AccessAttr`.
 enum class AccessKind { Shared, Slice, Select };
 

@@ -95,8 +95,6 @@ Value dropUnitDims(Lowering &lowering, Value tensor, ArrayRef<int64_t> dims);
 /// The tensor with dimensions of size 1, which are the dimensions `dims` of the result.
 Value insertUnitDims(Lowering &lowering, Value tensor, ArrayRef<int64_t> dims);
 
-inline RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 } // namespace mlir::pfcn
 
 #endif // PFCN_LIB_CONVERSION_PFCNTOLINALG_LOWERING_H
