@@ -22,7 +22,7 @@ from torch._functorch.partitioners import default_partition
 from torch._guards import TracingContext
 
 from .errors import InputError
-from .graph import Graph
+from .graph import Graph, is_followed
 from .plans import Options
 from .report import Report
 
@@ -47,7 +47,7 @@ def backend(
         return graph.forward
     if _is_plain(graph, example_inputs):
         compiled = Graph(graph, _weights_of(graph, example_inputs), chosen)
-        if not _is_followed(example_inputs) or compiled.can_train(example_inputs):
+        if not is_followed(example_inputs) or compiled.can_train(example_inputs):
             _note(compiled)
             return lambda *args: compiled.run(args)
     return _compile_with_autograd(graph, example_inputs, chosen)
@@ -128,11 +128,6 @@ def _is_plain(graph: fx.GraphModule, example_inputs: Sequence[Any]) -> bool:
     return True
 
 
-def _is_followed(example_inputs: Sequence[Any]) -> bool:
-    tensors = [value for value in example_inputs if isinstance(value, torch.Tensor)]
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-
-
 def _find_written(graph: fx.GraphModule) -> set[int]:
     """The inputs that the graph writes: dynamo has run it on stand-ins for them."""
     values = [node.meta.get("example_value") for node in _placeholders(graph)]
@@ -154,8 +149,9 @@ def _compile_with_autograd(
 
     def compile_forward(module: fx.GraphModule, inputs: Sequence[Any]) -> Callable:
         metadata = TracingContext.get().fw_metadata
+        fixed = set(metadata.static_input_indices)
         for i, node in enumerate(_placeholders(module)):
-            if i in set(metadata.static_input_indices):
+            if i in fixed:
                 named[node.name] = paths.get(i, node.name)
         return compile_boxed(module, _Views.find(module, metadata))
 

@@ -23,6 +23,12 @@ from .plans import Options, Plans, prepared
 from .report import Report
 
 
+def is_followed(args: Sequence[Any]) -> bool:
+    """Whether autograd follows a call with these arguments."""
+    tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
 class Graph:
     """weights: the names of those arguments that are weights."""
 
@@ -87,9 +93,7 @@ class Graph:
     def _add_plan(self, args: Sequence[Any]) -> str:
         """Why there is none, or nothing."""
         started = time.perf_counter()
-        followed = torch.is_grad_enabled() and any(
-            arg.requires_grad for arg in args if isinstance(arg, torch.Tensor)
-        )
+        followed = is_followed(args)
         if followed and any(a.device.type != "cpu" for a in args if isinstance(a, torch.Tensor)):
             return "autograd has to follow it on a GPU"
         recording, outputs = capture.record_graph(self.module, args, self.weights)

@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 
 from pfcn.bench import __main__ as cli
-from pfcn.bench import bank, matrix
+from pfcn.bench import bank, matrix, table
 from pfcn.bench.bank import Shape
 
 
@@ -93,13 +93,13 @@ def test_page(tmp_path):
         measured("a n=10", 16, eager_loop=80, vmap=40, pfcn_live=10, bound=5),
     ]
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{matrix.BEGIN}\nold\n{matrix.END}\nafter\n")
-    matrix.write_page(page, done)
+    page.write_text("before\n<!-- figures: of a test -->\nold\n<!-- end -->\nafter\n")
+    table.write_figures(page, matrix.markdown(done))
     text = page.read_text()
     assert text.startswith("before") and text.endswith("after\n") and "old" not in text
     assert "| a n=10, 1 thread | 1.10× vmap · 0.40 | 4.00× vmap · 0.50 |  |" in text
     assert "| vmap | 2 / 2 | 1 · 2.5× | a n=10 batch=1 threads=1 (1.10×) |" in text
     page.write_text("nothing to write between")
     with pytest.raises(ValueError, match="no lines"):
-        matrix.write_page(page, done)
+        table.write_figures(page, matrix.markdown(done))
     assert page.read_text() == "nothing to write between"

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import torch
 
+from pfcn.bench.table import write_figures
+
 ROOT = Path(__file__).resolve().parents[2]
 BATCHES = (1, 16, 256)
-MARKED = re.compile(r"(<!-- figures[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def measure(batch: int) -> dict[str, dict]:
@@ -51,8 +52,4 @@ def table(rows: list[dict[str, dict]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-readme = ROOT / "README.md"
-if not MARKED.search(readme.read_text()):
-    sys.exit("README.md has no `<!-- figures … -->` and `<!-- end -->`")
-text = table([measure(batch) for batch in BATCHES])
-readme.write_text(MARKED.sub(lambda match: match[1] + text + match[2], readme.read_text()))
+write_figures(ROOT / "README.md", table([measure(batch) for batch in BATCHES]))

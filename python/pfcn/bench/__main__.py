@@ -21,7 +21,7 @@ from . import examples, matrix
 from .bound import bound
 from .measure import Row, measure
 from .seed import SEED
-from .table import plot, show, times
+from .table import plot, show, times, write_figures
 from .train import TRAIN
 from .workload import Workload
 
@@ -172,7 +172,7 @@ def run_matrix(args: argparse.Namespace, console: Console) -> int:
     if args.plot:
         matrix.heat_map(args.plot, done)
     if args.page:
-        matrix.write_page(args.page, done)
+        write_figures(args.page, f"\n{matrix.markdown(done)}\n")
     return 0
 
 

@@ -83,11 +83,20 @@ def measure_cell(cell: Cell, *, rounds: int, seconds: float, everything: bool) -
 
 @dataclass(frozen=True)
 class Verdict:
-    """A measured cell in two figures; `alternative` names the best of the rest."""
+    """A measured cell: the time of each alternative ÷ pfcn's, and pfcn's ÷ the bound."""
 
-    gain: float  # the best alternative's time ÷ pfcn's
+    ratios: dict[str, float]
     over_bound: float
-    alternative: str
+
+    @property
+    def alternative(self) -> str:
+        """The best of the rest."""
+        return min(self.ratios, key=self.ratios.__getitem__)
+
+    @property
+    def gain(self) -> float:
+        """Its time ÷ pfcn's."""
+        return self.ratios[self.alternative]
 
 
 def judge(cell: dict) -> Verdict | None:
@@ -97,8 +106,8 @@ def judge(cell: dict) -> Verdict | None:
     rest = {s: us for s, us in times.items() if not s.startswith(("pfcn", "bound"))}
     if not own or not rest:
         return None
-    best = min(rest, key=rest.__getitem__)
-    return Verdict(rest[best] / min(own), min(own) / times.get("bound", math.nan), best)
+    ratios = {system: us / min(own) for system, us in rest.items()}
+    return Verdict(ratios, min(own) / times.get("bound", math.nan))
 
 
 def run(
@@ -185,11 +194,8 @@ def substitutes(done: list[dict]) -> list[tuple[str, str, str, str]]:
         if verdict is None:
             continue
         best[verdict.alternative] = best.get(verdict.alternative, 0) + 1
-        times = {row["system"]: row["us_median"] for row in cell["rows"] if row["us_median"]}
-        own = min(us for system, us in times.items() if system.startswith("pfcn"))
-        for system, us in times.items():
-            if not system.startswith(("pfcn", "bound")):
-                ratios.setdefault(system, []).append((us / own, cell["cell"]))
+        for system, ratio in verdict.ratios.items():
+            ratios.setdefault(system, []).append((ratio, cell["cell"]))
     medians = {s: statistics.median(ratio for ratio, _ in found) for s, found in ratios.items()}
     lines = []
     for system, found in sorted(ratios.items(), key=lambda item: medians[item[0]]):
@@ -226,21 +232,6 @@ def markdown(done: list[dict]) -> str:
     for line in substitutes(done):
         text += "| " + " | ".join(line) + " |\n"
     return text
-
-
-BEGIN, END = "<!-- figures: pfcn.bench matrix --page writes them -->", "<!-- end of figures -->"
-
-
-def write_page(file: Path, done: list[dict]) -> None:
-    """Puts the figures between the two marks of a Markdown file.
-
-    Raises ValueError where the file has no such marks.
-    """
-    head, begin, rest = file.read_text().partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{file} has no lines {BEGIN!r} and {END!r} to write between")
-    file.write_text(f"{head}{BEGIN}\n\n{markdown(done)}\n{END}{tail}")
 
 
 def heat_map(file: Path, done: list[dict]) -> None:

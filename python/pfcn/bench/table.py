@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -96,3 +97,19 @@ def plot(path: Path, title: str, rows: Sequence[Row]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
+
+
+_MARKED = re.compile(r"(<!-- figures[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def write_figures(file: Path, text: str) -> None:
+    """Puts a text between the marks `<!-- figures … -->` and `<!-- end -->` of a Markdown file.
+
+    Raises ValueError where the file has no such marks; it is left as it was.
+    """
+    page = file.read_text()
+    if not _MARKED.search(page):
+        raise ValueError(
+            f"{file} has no lines <!-- figures … --> and <!-- end --> to write between"
+        )
+    file.write_text(_MARKED.sub(lambda match: match[1] + text + match[2], page))
