@@ -9,7 +9,6 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
 #include "llvm/IR/IRBuilder.h"
-#include "llvm/IR/LegacyPassManager.h"
 #include "llvm/Support/SmallVectorMemoryBuffer.h"
 
 using namespace pfcn;
@@ -40,28 +39,19 @@ static void addPackedEntries(llvm::Module &module) {
   }
 }
 
-static llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> emitObject(llvm::Module &module,
-                                                                      llvm::TargetMachine &machine) {
-  llvm::SmallVector<char, 0> object;
-  llvm::raw_svector_ostream stream(object);
-  llvm::legacy::PassManager passes;
-  if (machine.addPassesToEmitFile(passes, stream, nullptr, llvm::CodeGenFileType::ObjectFile))
-    return llvm::createStringError("the target cannot emit object files");
-  passes.run(module);
-  return std::make_unique<llvm::SmallVectorMemoryBuffer>(std::move(object), "pfcn", /*RequiresNullTerminator=*/false);
-}
-
 llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> pfcn::compileKernelsToObject(mlir::ModuleOp module,
                                                                                  const Target &target) {
-  llvm::LLVMContext context;
-  auto llvmModule = translateKernels(module, target, context);
-  if (!llvmModule)
-    return llvmModule.takeError();
-  addPackedEntries(**llvmModule);
+  auto owned = translateKernels(module, target);
+  if (!owned)
+    return owned.takeError();
+  addPackedEntries(*owned->module);
   auto machine = target.createTargetMachine();
   if (!machine)
     return machine.takeError();
-  return emitObject(**llvmModule, **machine);
+  auto object = generateCode(std::move(*owned), **machine, llvm::CodeGenFileType::ObjectFile);
+  if (!object)
+    return object.takeError();
+  return std::make_unique<llvm::SmallVectorMemoryBuffer>(std::move(*object), "pfcn", /*RequiresNullTerminator=*/false);
 }
 
 static bool isKernel(mlir::func::FuncOp function) {

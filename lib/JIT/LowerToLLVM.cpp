@@ -18,7 +18,6 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/ExecutionEngine/OptUtils.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
@@ -92,8 +91,7 @@ llvm::Expected<OwningOpRef<ModuleOp>> pfcn::lowerKernelsToLLVM(ModuleOp module) 
   return kernels;
 }
 
-llvm::Expected<std::unique_ptr<llvm::Module>> pfcn::translateKernels(ModuleOp module, const Target &target,
-                                                                     llvm::LLVMContext &llvmContext) {
+llvm::Expected<pfcn::OwnedModule> pfcn::translateKernels(ModuleOp module, const Target &target) {
   llvm::Expected<OwningOpRef<ModuleOp>> kernels = lowerKernelsToLLVM(module);
   if (!kernels)
     return kernels.takeError();
@@ -101,15 +99,14 @@ llvm::Expected<std::unique_ptr<llvm::Module>> pfcn::translateKernels(ModuleOp mo
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
   module.getContext()->appendDialectRegistry(registry);
-  std::unique_ptr<llvm::Module> llvmModule = translateModuleToLLVMIR(**kernels, llvmContext, "pfcn");
-  if (!llvmModule)
+  ::pfcn::OwnedModule owned;
+  owned.module = translateModuleToLLVMIR(**kernels, *owned.context, "pfcn");
+  if (!owned.module)
     return llvm::createStringError("kernels could not be translated to LLVM IR");
   llvm::Expected<std::unique_ptr<llvm::TargetMachine>> machine = target.createTargetMachine();
   if (!machine)
     return machine.takeError();
-  llvmModule->setDataLayout((*machine)->createDataLayout());
-  llvmModule->setTargetTriple((*machine)->getTargetTriple());
-  if (llvm::Error error = makeOptimizingTransformer(/*optLevel=*/3, /*sizeLevel=*/0, machine->get())(llvmModule.get()))
+  if (llvm::Error error = ::pfcn::optimise(owned, **machine))
     return error;
-  return llvmModule;
+  return owned;
 }

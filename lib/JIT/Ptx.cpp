@@ -8,6 +8,7 @@
 
 #include "pfcn/JIT/ApproximateMath.h"
 #include "pfcn/JIT/ExpandMath.h"
+#include "pfcn/JIT/GenerateCode.h"
 
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
@@ -25,7 +26,6 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/Transforms/Passes.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/ExecutionEngine/OptUtils.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/GPU/GPUToLLVMIRTranslation.h"
@@ -35,8 +35,6 @@
 #include "mlir/Transforms/Passes.h"
 #include "mlir/Transforms/WalkPatternRewriteDriver.h"
 #include "llvm/ADT/StringSwitch.h"
-#include "llvm/IR/LegacyPassManager.h"
-#include "llvm/IR/Module.h"
 #include "llvm/MC/MCSubtargetInfo.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Support/TargetSelect.h"
@@ -262,23 +260,16 @@ llvm::Expected<std::string> pfcn::compileKernelsToPtx(ModuleOp module, const std
   buildPipeline(pm, chip);
   if (failed(pm.run(*kernels)))
     return llvm::createStringError("kernels could not be lowered to NVVM:" + messages);
-  llvm::LLVMContext llvmContext;
-  std::unique_ptr<llvm::Module> llvmModule =
-      translateModuleToLLVMIR(*kernels->getOps<gpu::GPUModuleOp>().begin(), llvmContext, "pfcn");
-  if (!llvmModule)
+  ::pfcn::OwnedModule owned;
+  owned.module = translateModuleToLLVMIR(*kernels->getOps<gpu::GPUModuleOp>().begin(), *owned.context, "pfcn");
+  if (!owned.module)
     return llvm::createStringError("kernels could not be translated to LLVM IR:" + messages);
-  llvmModule->setDataLayout((*machine)->createDataLayout());
-  llvmModule->setTargetTriple((*machine)->getTargetTriple());
-  if (llvm::Error error = makeOptimizingTransformer(3, 0, machine->get())(llvmModule.get()))
+  if (llvm::Error error = ::pfcn::optimise(owned, **machine))
     return error;
-
-  llvm::SmallVector<char, 0> text;
-  llvm::raw_svector_ostream stream(text);
-  llvm::legacy::PassManager passes;
-  if ((*machine)->addPassesToEmitFile(passes, stream, nullptr, llvm::CodeGenFileType::AssemblyFile))
-    return llvm::createStringError("the target cannot emit PTX");
-  passes.run(*llvmModule);
-  std::string ptx(text.begin(), text.end());
+  auto text = ::pfcn::generateCode(std::move(owned), **machine, llvm::CodeGenFileType::AssemblyFile);
+  if (!text)
+    return text.takeError();
+  std::string ptx(text->begin(), text->end());
   // A function that nothing defines would only be missed when the driver loads the image.
   if (size_t at = ptx.find(".extern .func"); at != std::string::npos)
     return llvm::createStringError("kernels call a function that nothing defines: " +

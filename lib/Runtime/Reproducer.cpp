@@ -2,9 +2,10 @@
 
 #include "pfcn/Runtime/Reproducer.h"
 
+#include "pfcn/JIT/Guard.h"
+
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/Diagnostics.h"
-#include "llvm/Support/CrashRecoveryContext.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <mutex>
@@ -46,14 +47,13 @@ std::string reproducePassFailure(mlir::ModuleOp model, llvm::ArrayRef<PipelineBu
   mlir::OwningOpRef<mlir::ModuleOp> copy = model.clone();
   forgetValues(*copy);
   std::string text;
+  CrashRecovery recovery;
   for (const PipelineBuilder &build : pipelines) {
     mlir::PassManager manager(copy->getContext());
     build(manager);
     manager.enableCrashReproducerGeneration([&](std::string &) { return std::make_unique<TextStream>(text); },
                                             /*genLocalReproducer=*/true);
-    bool isFine = mlir::succeeded(manager.run(*copy));
-    llvm::CrashRecoveryContext::Disable(); // signals are the user's again
-    if (!isFine)
+    if (mlir::failed(manager.run(*copy)))
       break;
   }
   return text;

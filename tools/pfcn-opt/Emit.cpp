@@ -39,12 +39,11 @@ static Expected<std::string> emitText(mlir::ModuleOp module) {
   std::string gpu = getGpuChip();
   switch (emit.getValue()) {
   case Emit::LLVM: {
-    LLVMContext context;
-    auto llvmModule = pfcn::translateKernels(module, {chip}, context);
-    if (!llvmModule)
-      return llvmModule.takeError();
+    auto owned = pfcn::translateKernels(module, {chip});
+    if (!owned)
+      return owned.takeError();
     std::string text;
-    raw_string_ostream(text) << **llvmModule;
+    raw_string_ostream(text) << *owned->module;
     return text;
   }
   case Emit::Object: {

@@ -7,12 +7,11 @@
 #ifndef PFCN_JIT_JIT_H
 #define PFCN_JIT_JIT_H
 
+#include "pfcn/JIT/GenerateCode.h"
 #include "pfcn/JIT/Target.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
-#include "llvm/IR/LLVMContext.h"
-#include "llvm/IR/Module.h"
 
 namespace llvm::orc {
 class LLJIT;
@@ -25,8 +24,7 @@ namespace pfcn {
 llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> lowerKernelsToLLVM(mlir::ModuleOp module);
 
 /// The same, optimised for the target, as LLVM IR.
-llvm::Expected<std::unique_ptr<llvm::Module>> translateKernels(mlir::ModuleOp module, const Target &target,
-                                                               llvm::LLVMContext &context);
+llvm::Expected<OwnedModule> translateKernels(mlir::ModuleOp module, const Target &target);
 
 /// The same, as an object file.
 llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> compileKernelsToObject(mlir::ModuleOp module, const Target &target);
