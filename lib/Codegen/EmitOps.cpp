@@ -260,7 +260,7 @@ void KernelEmitter::emitGeneric(linalg::GenericOp root) {
   if (blocked == -1u) {
     walkPoints(shape, [&](ArrayRef<OpFoldResult> inner) {
       setPoint(inner);
-      emitBlock(root, epilogue, indices, blocked, 1);
+      emitBlock(root, epilogue, indices, {});
     });
     return finishShared();
   }
@@ -271,7 +271,7 @@ void KernelEmitter::emitGeneric(linalg::GenericOp root) {
     setPoint(inner);
     auto emitWhole = [&](OpFoldResult first) {
       indices[blocked] = first;
-      emitBlock(root, epilogue, indices, blocked, block);
+      emitBlock(root, epilogue, indices, BlockedLoop{blocked, block});
     };
     if (size == block)
       runOnce([&] { emitWhole(builder.constant(0)); });
@@ -280,7 +280,7 @@ void KernelEmitter::emitGeneric(linalg::GenericOp root) {
     if (int64_t rest = size % block)
       runOnce([&] {
         indices[blocked] = builder.constant(size - rest);
-        emitBlock(root, epilogue, indices, blocked, rest);
+        emitBlock(root, epilogue, indices, BlockedLoop{blocked, rest});
       });
   });
   finishShared();
@@ -295,12 +295,12 @@ static int64_t chooseChunk(int64_t size, int64_t inner) {
 
 /// Walks the loops `reductions` of a block of neighbours, from the accumulators given.
 SmallVector<Value> KernelEmitter::emitReduction(linalg::GenericOp root, ArrayRef<unsigned> reductions,
-                                                SmallVector<OpFoldResult> &indices, unsigned blockedLoop,
+                                                SmallVector<OpFoldResult> &indices, ArrayRef<BlockedLoop> block,
                                                 ArrayRef<Value> accumulators) {
   if (reductions.empty()) {
     SmallVector<Value> values;
     for (auto [i, accumulator] : llvm::enumerate(accumulators))
-      values.push_back(emitPayload(root, getNeighbour(indices, blockedLoop, i), {}, {}, accumulator));
+      values.push_back(emitPayload(root, getPoint(indices, block, i), {}, {}, accumulator));
     return failure.empty() ? values : SmallVector<Value>(accumulators);
   }
   SmallVector<int64_t> sizes = root.getStaticLoopRanges();
@@ -311,7 +311,7 @@ SmallVector<Value> KernelEmitter::emitReduction(linalg::GenericOp root, ArrayRef
   auto walk = [&](OpFoldResult first, int64_t count, ArrayRef<Value> from) {
     return builder.loop(count, 1, from, [&](OpFoldResult index, ArrayRef<Value> carried) {
       indices[dim] = builder.add(first, index);
-      return emitReduction(root, reductions.drop_front(), indices, blockedLoop, carried);
+      return emitReduction(root, reductions.drop_front(), indices, block, carried);
     });
   };
   int64_t size = sizes[dim], chunk = chooseChunk(size, inner);
@@ -336,17 +336,30 @@ SmallVector<Value> KernelEmitter::emitReduction(linalg::GenericOp root, ArrayRef
 /// The point `distance` behind another along a loop.
 SmallVector<OpFoldResult> KernelEmitter::getNeighbour(ArrayRef<OpFoldResult> point, unsigned loop, int64_t distance) {
   SmallVector<OpFoldResult> result(point);
-  if (loop != -1u)
-    result[loop] = builder.add(result[loop], builder.constant(distance));
+  result[loop] = builder.add(result[loop], builder.constant(distance));
   return result;
 }
 
-/// Computes `block` neighbours along `blockedLoop`, epilogue and store included.
+/// Point `i` of a block.
+SmallVector<OpFoldResult> KernelEmitter::getPoint(ArrayRef<OpFoldResult> first, ArrayRef<BlockedLoop> block,
+                                                  int64_t i) {
+  SmallVector<OpFoldResult> point(first);
+  for (auto [loop, count] : llvm::reverse(block)) {
+    point = getNeighbour(point, loop, i % count);
+    i /= count;
+  }
+  return point;
+}
+
+/// Computes the points of a block, epilogue and store included.
 void KernelEmitter::emitBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue,
-                              SmallVector<OpFoldResult> indices, unsigned blockedLoop, int64_t block) {
+                              SmallVector<OpFoldResult> indices, ArrayRef<BlockedLoop> block) {
   OpOperand *init = root.getDpsInitOperand(0);
   Value result = root->getResult(0);
-  auto at = [&](int64_t i) { return getNeighbour(indices, blockedLoop, i); };
+  auto at = [&](int64_t i) { return getPoint(indices, block, i); };
+  int64_t count = 1;
+  for (const BlockedLoop &blocked : block)
+    count *= blocked.count;
 
   SmallVector<unsigned> reductions;
   root.getReductionDims(reductions);
@@ -354,21 +367,21 @@ void KernelEmitter::emitBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp
   llvm::erase_if(reductions, [&](unsigned loop) { return schedule.isOuter(dims.getClass(root, loop)); });
   SmallVector<Value> values;
   if (reduces)
-    for (int64_t i = 0; i < block; ++i) {
+    for (int64_t i = 0; i < count; ++i) {
       Value start = loadOperand(accumulates(root) ? result : init->get(), root.getMatchingIndexingMap(init), at(i));
       if (!start)
         return;
       values.push_back(computesLanes(root) ? builder.broadcast(start) : start);
     }
   if (!reduces)
-    for (int64_t i = 0; i < block; ++i)
+    for (int64_t i = 0; i < count; ++i)
       values.push_back(emitPayload(root, at(i), {}, {}, {}));
   else
-    values = emitReduction(root, reductions, indices, blockedLoop, values);
+    values = emitReduction(root, reductions, indices, block, values);
   if (!failure.empty())
     return;
 
-  for (int64_t i = 0; i < block && failure.empty(); ++i)
+  for (int64_t i = 0; i < count && failure.empty(); ++i)
     emitEpilogue(root, epilogue, at(i), values[i]);
 }
 

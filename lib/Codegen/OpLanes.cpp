@@ -49,6 +49,7 @@ private:
   using Choice = OpLanes::Choice;
 
   LogicalResult visit(Operation *op);
+  LogicalResult visitLoop(scf::ForOp loop);
   void visitReshape(Operation *op);
   void visitSlice(tensor::ExtractSliceOp op);
   void visitInsert(tensor::InsertSliceOp op);
@@ -60,12 +61,16 @@ private:
   double countInner(Value value) const;
   bool hasOuter(Value value) const;
   bool isKnown(Value value) const { return result.innermost.contains(value); }
-  void add(Value value, double cost) { (hasOuter(value) ? result.perPoint : result.perTile) += cost; }
+  /// What is done as often as the loops around it say.
+  void add(Value value, double cost) { addOnce(value, times * cost); }
+  void addOnce(Value value, double cost) { (hasOuter(value) ? result.perPoint : result.perTile) += cost; }
 
   KernelOp kernel;
   const ParallelDims &dims;
   const Schedule &schedule;
   int64_t width;
+  /// Iterations of the loops around the op that is visited.
+  double times = 1;
 };
 
 } // namespace mlir::pfcn
@@ -161,7 +166,7 @@ double LaneChooser::getCost(linalg::GenericOp op, Choice choice,
       choice.loop != Choice::none && op.getIteratorTypesArray()[choice.loop] == utils::IteratorType::reduction;
   if (reduces && (isFolded || !hasParallel)) // one accumulator, whose additions wait for each other
     each = std::max(each, 4.0);
-  return iterations * each + once + (isFolded ? results * foldCost : 0);
+  return times * (iterations * each + (isFolded ? results * foldCost : 0)) + once;
 }
 
 void LaneChooser::visitGeneric(linalg::GenericOp op) {
@@ -190,9 +195,9 @@ void LaneChooser::visitGeneric(linalg::GenericOp op) {
     result.innermost[argument] = dim;
     double once = countInner(argument) / best.lanes * transposeCost;
     least -= once;
-    add(argument, once);
+    addOnce(argument, once);
   }
-  add(value, least);
+  addOnce(value, least);
   result.innermost[value] = getLastDim(value);
   if (best.loop == Choice::none)
     return;
@@ -248,12 +253,34 @@ void LaneChooser::visitInsert(tensor::InsertSliceOp op) {
     if (next++ == from)
       to = dim;
   }
-  result.innermost[op.getResult()] = isKnown(op.getDest()) ? result.getInnermostDim(op.getDest()) : to;
-  add(op.getResult(), 2 * countInner(op.getResult()) / width);
+  bool isInPlace = isKnown(op.getDest());
+  result.innermost[op.getResult()] = isInPlace ? result.getInnermostDim(op.getDest()) : to;
+  add(op.getResult(), 2 * countInner(isInPlace ? op.getSource() : op.getResult()) / width);
+}
+
+/// What a loop carries stays row-major; what an iteration yields in another order is copied to it.
+LogicalResult LaneChooser::visitLoop(scf::ForOp loop) {
+  std::optional<APInt> trips = loop.getStaticTripCount();
+  if (!trips)
+    return failure();
+  for (auto [carried, value] : llvm::zip_equal(loop.getRegionIterArgs(), loop.getResults()))
+    result.innermost[carried] = result.innermost[value] = getLastDim(value);
+  double before = times;
+  times *= static_cast<double>(trips->getSExtValue());
+  for (Operation &op : loop.getBody()->without_terminator())
+    if (failed(visit(&op)))
+      return failure();
+  for (auto [yielded, value] : llvm::zip_equal(loop.getYieldedValues(), loop.getResults()))
+    if (result.getInnermostDim(yielded) != result.getInnermostDim(value))
+      add(value, countInner(value) / width * transposeCost);
+  times = before;
+  return success();
 }
 
 LogicalResult LaneChooser::visit(Operation *op) {
-  if (isa<scf::ForOp>(op) || (isa<linalg::GenericOp>(op) && op->getNumResults() != 1))
+  if (auto loop = dyn_cast<scf::ForOp>(op))
+    return visitLoop(loop);
+  if (isa<linalg::GenericOp>(op) && op->getNumResults() != 1)
     return failure();
   if (auto constant = dyn_cast<arith::ConstantOp>(op)) {
     auto elements = dyn_cast<DenseElementsAttr>(constant.getValue());

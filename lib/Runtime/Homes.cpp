@@ -9,6 +9,7 @@
 #include "pfcn/Runtime/Homes.h"
 
 #include "pfcn/Runtime/Autograd.h"
+#include "pfcn/Runtime/Memory.h"
 #include "pfcn/Runtime/StackedLeaf.h"
 
 #include "llvm/ADT/SmallPtrSet.h"
@@ -336,7 +337,9 @@ void Stack::moveInto(const at::Tensor &member, const std::shared_ptr<HomeState> 
 }
 
 at::Tensor Stack::makeStacked() const {
-  return at::empty(stackedShape(members.size(), shape), at::TensorOptions(dtype).device(device));
+  at::Tensor result = at::empty(stackedShape(members.size(), shape), at::TensorOptions(dtype).device(device));
+  askForLargePages(result);
+  return result;
 }
 
 at::Tensor Stack::get() {
@@ -360,6 +363,7 @@ void Stack::refreshCopy() {
 at::Tensor copyStack(llvm::ArrayRef<at::Tensor> members) {
   at::NoGradGuard noGrad;
   at::Tensor stacked = at::empty(stackedShape(members.size(), members.front().sizes()), members.front().options());
+  askForLargePages(stacked);
   copyValues(members, stacked);
   return stacked;
 }
@@ -372,7 +376,10 @@ at::Tensor packInterleaved(const at::Tensor &stacked, int64_t lanes) {
   for (int64_t tile = 0; tile < tiles; ++tile)
     for (int64_t lane = 0; lane < lanes; ++lane)
       *instance++ = std::min(std::max<int64_t>(std::min(tile * lanes, count - lanes), 0) + lane, count - 1);
-  return stacked.reshape({count, -1}).index({instances}).transpose(1, 2).contiguous();
+  at::Tensor rows = stacked.reshape({count, -1});
+  at::Tensor packed = at::empty({tiles, rows.size(1), lanes}, rows.options());
+  askForLargePages(packed);
+  return packed.copy_(rows.index({instances}).transpose(1, 2));
 }
 
 } // namespace pfcn::runtime

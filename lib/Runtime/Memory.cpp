@@ -7,6 +7,10 @@
 #include <c10/core/TensorImpl.h>
 
 #include <cstring>
+#include <memory>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 namespace pfcn::runtime {
 
@@ -27,9 +31,28 @@ static at::Tensor allocateOwn(const CudaTarget &target, at::IntArrayRef sizes, a
   return tensor;
 }
 
+void askForLargePages([[maybe_unused]] const at::Tensor &tensor) {
+#ifdef __linux__
+  if (!tensor.defined() || !tensor.is_cpu())
+    return;
+  void *begin = tensor.mutable_data_ptr();
+  size_t left = tensor.nbytes();
+  constexpr size_t page = 2 << 20;
+  if (std::align(page, page, begin, left))
+    madvise(begin, left / page * page, MADV_HUGEPAGE); // no more than a wish
+#endif
+}
+
+/// The system takes back what is larger than this, and hands it out again page by page, a microsecond or two for each.
+constexpr size_t kLargestKept = 32 << 20;
+
 at::Tensor Memory::allocate(at::IntArrayRef sizes, at::ScalarType dtype) const {
-  if (!target)
-    return at::detail::empty_cpu(sizes, dtype);
+  if (!target) {
+    at::Tensor tensor = at::detail::empty_cpu(sizes, dtype);
+    if (tensor.nbytes() >= kLargestKept)
+      askForLargePages(tensor);
+    return tensor;
+  }
   if (target->copies)
     return allocateOwn(*target, sizes, dtype);
   return at::empty(sizes, at::TensorOptions(dtype).device(target->getTorchDevice()));

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from pfcn.bench import __main__ as cli
+from pfcn.bench import reference
 from pfcn.bench.bound import bound
+from pfcn.bench.layers import LAYERS
 from pfcn.bench.measure import Row, measure
 from pfcn.bench.seed import SEED
 from pfcn.bench.workload import Cost, LeftOut, System
@@ -28,11 +30,54 @@ def test_system_agrees_with_eager(system, batch):
         try:
             call = system.setup(model, *inputs)
         except LeftOut as reason:
-            assert system.name == "multi-stream" or system.name.endswith("CUDA graph")
+            assert (
+                system.name == "multi-stream"
+                or system.name.endswith("CUDA graph")
+                or system.ceiling
+            )
             pytest.skip(str(reason))
         result = call(*inputs)
     torch.testing.assert_close(result, expected)
     assert result.shape == (batch, 5)
+
+
+@pytest.mark.parametrize("n", [16, 21])
+@pytest.mark.parametrize("system", [s for s in SEED.systems if s.ceiling], ids=lambda s: s.name)
+def test_the_kernel_by_hand_agrees_with_eager(system, n):
+    model, inputs = SEED.make(n, 1)
+    with torch.no_grad():
+        try:
+            call = system.setup(model, *inputs)
+        except LeftOut as reason:
+            assert "AVX512" not in torch.backends.cpu.get_cpu_capability()
+            pytest.skip(str(reason))
+        torch.testing.assert_close(call(*inputs), model(*inputs))
+
+
+def test_the_kernel_by_hand_needs_avx512_and_a_compiler(monkeypatch):
+    reference.load.cache_clear()
+    model, inputs = SEED.make(16, 1)
+    system = next(s for s in SEED.systems if s.ceiling)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+        [row] = measure([system], model, inputs, rounds=1, seconds=0.0)
+        assert row.reason == "this CPU has no AVX-512"
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(reference.shutil, "which", lambda name: None)
+    [row] = measure([system], model, inputs, rounds=1, seconds=0.0)
+    assert row.reason.startswith("no C++ compiler: none of clang++-22")
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("workload", LAYERS, ids=lambda workload: workload.name)
+def test_rewrites_of_layers_by_hand_agree_with_eager(workload, batch):
+    model, inputs = workload.make(3, batch)
+    systems = [s for s in workload.systems if not s.slow]
+    rows = measure(systems, model, inputs, rounds=1, seconds=0.0)
+    assert {row.system: row.reason for row in rows} == {s.name: None for s in systems}
+    assert all(row.max_abs_err < 1e-4 for row in rows)
+    count = sum(p.numel() for p in model.parameters()) + inputs[0].numel() + model(*inputs).numel()
+    assert workload.cost(3, batch).bytes == 4 * count
 
 
 def test_rounds_are_interleaved_and_every_call_is_counted():

@@ -26,6 +26,12 @@ struct EmitOptions {
   bool packWeights;
 };
 
+/// Some neighbours along a loop of an op.
+struct BlockedLoop {
+  unsigned loop;
+  int64_t count;
+};
+
 /// How many of `size` accumulators are kept at a time: at most `limit`, in equal parts where the size allows it.
 int64_t chooseBlock(int64_t size, int64_t limit);
 
@@ -117,12 +123,13 @@ protected:
   virtual void emitOp(Operation *op);
   virtual void emitGeneric(linalg::GenericOp root);
   void emitBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> indices,
-                 unsigned blockedLoop, int64_t block);
+                 ArrayRef<BlockedLoop> block);
   void emitEpilogue(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> point,
                     Value value);
   SmallVector<Value> emitReduction(linalg::GenericOp root, ArrayRef<unsigned> reductions,
-                                   SmallVector<OpFoldResult> &indices, unsigned blockedLoop,
+                                   SmallVector<OpFoldResult> &indices, ArrayRef<BlockedLoop> block,
                                    ArrayRef<Value> accumulators);
+  SmallVector<OpFoldResult> getPoint(ArrayRef<OpFoldResult> first, ArrayRef<BlockedLoop> block, int64_t i);
   virtual SmallVector<OpFoldResult> getNeighbour(ArrayRef<OpFoldResult> point, unsigned loop, int64_t distance);
   virtual Value emitPayload(linalg::GenericOp op, ArrayRef<OpFoldResult> indices, Value known, Value knownAs,
                             Value accumulator);

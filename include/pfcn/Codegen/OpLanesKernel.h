@@ -32,6 +32,12 @@ private:
   void activate(linalg::GenericOp root, unsigned loop, SmallVectorImpl<linalg::GenericOp> &epilogue);
   void emitFolded(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> &indices,
                   ArrayRef<unsigned> parallel);
+  int64_t countSteps(linalg::GenericOp root, unsigned loop);
+  SmallVector<BlockedLoop> chooseBlocks(linalg::GenericOp root, ArrayRef<unsigned> parallel);
+  SmallVector<BlockedLoop> orderLoops(linalg::GenericOp root, ArrayRef<unsigned> parallel,
+                                      SmallVector<BlockedLoop> block);
+  void walkBlocks(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> &indices,
+                  ArrayRef<BlockedLoop> order);
   void walkLanes(int64_t size, function_ref<void(OpFoldResult)> body);
   OpFoldResult getStride(const Buffer &buffer, AffineMap map, unsigned loop);
 

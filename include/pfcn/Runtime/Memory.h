@@ -31,6 +31,10 @@ private:
   std::shared_ptr<const CudaTarget> target;
 };
 
+/// Has a tensor that nothing has been written to lie in pages of 2 MB where the system has such: it is the quicker to
+/// write first, and to read all of. Nothing happens to tensors of other devices.
+void askForLargePages(const at::Tensor &tensor);
+
 /// A CPU tensor as copies to a device read it.
 at::Tensor toDense(const at::Tensor &host);
 /// A dense CPU tensor in pfcn's own device memory. It must live until the device's work has been waited for.

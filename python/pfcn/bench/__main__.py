@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,13 +20,15 @@ from torch.utils import _pytree as pytree
 
 from . import examples, matrix
 from .bound import bound
+from .layers import BATCHES as LAYER_BATCHES
+from .layers import LAYERS
 from .measure import Row, measure
 from .seed import SEED
 from .table import plot, show, times, write_figures
 from .train import TRAIN
 from .workload import Workload
 
-WORKLOADS = {workload.name: workload for workload in [SEED, TRAIN, *examples.find()]}
+WORKLOADS = {workload.name: workload for workload in [SEED, TRAIN, *LAYERS, *examples.find()]}
 
 
 def positive(text: str) -> int:
@@ -39,9 +42,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("pfcn.bench", description=__doc__)
     parser.add_argument(
         "workload",
-        choices=[*WORKLOADS, "examples", "matrix", "list"],
+        choices=[*WORKLOADS, "examples", "layers", "matrix", "list"],
         metavar="WORKLOAD",
         help="`list` names them; `examples` is all models of examples/ at several batches, "
+        "`layers` all banks of convolutions, LSTMs and the like, "
         "`matrix` banks of many sizes (hours; --json FILE is gone on with)",
     )
     parser.add_argument("--instances", type=positive, metavar="N", help="default: as is usual")
@@ -77,10 +81,11 @@ def meaning(rows: list[Row], workload: Workload = SEED) -> str:
     if pfcn is None or eager is None:
         return "pfcn itself has no row here: see the reason above."
     kind = workload.ours.partition("pfcn")[0]
+    no_rivals = {"bound"} | {s.name for s in workload.systems if s.ceiling}
     others = [
         r
         for r in by_name.values()
-        if r.system.startswith(kind) and "pfcn" not in r.system and r.system != "bound"
+        if r.system.startswith(kind) and "pfcn" not in r.system and r.system not in no_rivals
     ]
     best = min(others, key=lambda row: row.us_median)
     # Either way round: the line is to be true on a machine where pfcn loses, too.
@@ -176,25 +181,48 @@ def run_matrix(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def run_examples(args: argparse.Namespace, console: Console) -> list[dict]:
-    """Measures every example at several batches; shows one table of speed-ups over eager."""
+def run_all(
+    workloads: list[Workload],
+    batches: tuple[int, ...],
+    title: str,
+    compare: Callable[[list[Row]], str],
+    args: argparse.Namespace,
+    console: Console,
+) -> list[dict]:
+    """Measures workloads at several batches; shows one table, a cell being what `compare` says."""
     quiet = Console(file=io.StringIO())
     found, table = [], Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("eager ÷ pfcn, live · frozen")
-    for batch in examples.BATCHES:
+    table.add_column(title)
+    for batch in batches:
         table.add_column(f"batch {batch}", justify="right")
-    for workload in examples.find():
+    for workload in workloads:
         cells = []
-        for batch in examples.BATCHES:
+        for batch in batches:
             args.batch = batch
             rows = run(workload, args, quiet)
             tags = {"workload": workload.name, "batch": batch}
             found += [tags | row.to_dict() for row in rows]
-            eager, live, frozen = (row for row in rows if not row.system.startswith("torch"))
-            cells.append(f"{times(eager, live) or '–'} · {times(eager, frozen) or '–'}")
+            cells.append(compare(rows))
         table.add_row(workload.name, *cells)
     console.print(table)
     return found
+
+
+def over_eager(rows: list[Row]) -> str:
+    eager, live, frozen = (row for row in rows if not row.system.startswith("torch"))
+    return f"{times(eager, live) or '–'} · {times(eager, frozen) or '–'}"
+
+
+def over_best(rows: list[Row]) -> str:
+    """With live and with frozen weights, and which alternative it is."""
+    live, frozen = (row for row in rows if row.system.startswith("pfcn"))
+    rest = [
+        r for r in rows if r.us_median is not None and not r.system.startswith(("pfcn", "bound"))
+    ]
+    if not rest:
+        return "–"
+    best = min(rest, key=lambda row: row.us_median)
+    return f"{times(best, live) or '–'} · {times(best, frozen) or '–'} {best.system}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -209,7 +237,12 @@ def main(argv: list[str] | None = None) -> int:
         if args.workload == "matrix":
             return run_matrix(args, console)
         if args.workload == "examples":
-            found = run_examples(args, console)
+            title = "eager ÷ pfcn, live · frozen"
+            workloads = examples.find()
+            found = run_all(workloads, examples.BATCHES, title, over_eager, args, console)
+        elif args.workload == "layers":
+            title = "best of the rest ÷ pfcn, live · frozen"
+            found = run_all(LAYERS, LAYER_BATCHES, title, over_best, args, console)
         else:
             rows = run(WORKLOADS[args.workload], args, console)
             console.print(meaning(rows, WORKLOADS[args.workload]), highlight=False, markup=False)

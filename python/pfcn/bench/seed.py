@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from . import systems
+from . import reference, systems
 from .workload import Call, Cost, System, Workload
 
 INPUTS, HIDDEN, OUTPUTS = 20, 10, 1
@@ -154,6 +154,10 @@ SEED = Workload(
         System("torch.compile(vmap)", lambda m, x: systems.compiled(vmap(m, x))),
         System("baddbmm by hand", baddbmm),
         System("baddbmm by hand, W xᵀ", baddbmm_transposed),
+        System("AVX-512 by hand", lambda m, x: reference.live(stacked(m), x), ceiling=True),
+        System(
+            "AVX-512 by hand, packed", lambda m, x: reference.frozen(stacked(m), x), ceiling=True
+        ),
         System("pfcn (live weights)", systems.pfcn(freeze=False)),
         System("pfcn (freeze=True)", systems.pfcn(freeze=True)),
         System("pfcn (live weights), CUDA graph", systems.cuda_graph(systems.pfcn(freeze=False))),

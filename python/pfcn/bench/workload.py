@@ -21,12 +21,14 @@ class System:
 
     `setup(model, *inputs)` returns a callable that takes the inputs and returns what the model
     does; it owns `model`, and runs without grad. A `slow` one takes minutes at n = 1000, and runs
-    with `--all` only.
+    with `--all` only. A `ceiling` is no rival: nobody writes it in place of a model, and it shows
+    what could be reached.
     """
 
     name: str
     setup: Callable[..., Call]
     slow: bool = False
+    ceiling: bool = False
     reference: str | None = None  # the system whose first result is right; None: the model itself
 
 
