@@ -5,6 +5,7 @@
 #include "pfcn/Dialect/Pfcn.h"
 #include "pfcn/Runtime/Compile.h"
 #include "pfcn/Runtime/Reproducer.h"
+#include "pfcn/Runtime/StackedLeaf.h"
 #include "pfcn/Transforms/Passes.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -15,6 +16,7 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/graph_task.h>
 #include <torch/csrc/autograd/saved_variable.h>
 #include <torch/csrc/autograd/variable.h>
 
@@ -112,10 +114,45 @@ struct StackVersion {
     TORCH_CHECK(stack->getVersion() == version,
                 "one of the variables needed for gradient computation has been modified by an inplace operation: "
                 "a parameter beside '",
-                stack->getName(),
+                stack->getNames().front(),
                 "', which a kernel of pfcn read in the forward pass. Hint: update parameters after backward(), not "
                 "before.");
   }
+};
+
+/// Gradients that a backward writes where they are kept, instead of handing them on to be added there. If it does not
+/// come to an end, they stay cleared.
+class KeptGradients {
+public:
+  explicit KeptGradients(size_t count) : memory(count), leaves(count) {}
+  ~KeptGradients() {
+    for (StackedLeaf *leaf : leaves)
+      if (leaf)
+        leaf->setWritten(/*isComplete=*/false);
+  }
+  KeptGradients(const KeptGradients &) = delete;
+  KeptGradients &operator=(const KeptGradients &) = delete;
+
+  void claim(size_t i, StackedLeaf &leaf) {
+    memory[i] = leaf.claim();
+    leaves[i] = memory[i].defined() ? &leaf : nullptr;
+  }
+  TensorRange getMemory() const { return memory; }
+  /// Takes out what has been written where it belongs.
+  void take(autograd::variable_list &gradients) {
+    for (size_t i = 0; i < gradients.size(); ++i) {
+      if (!leaves[i])
+        continue;
+      bool isWritten = gradients[i].is_same(memory[i]);
+      std::exchange(leaves[i], nullptr)->setWritten(isWritten);
+      if (isWritten)
+        gradients[i].reset();
+    }
+  }
+
+private:
+  std::vector<at::Tensor> memory;
+  std::vector<StackedLeaf *> leaves;
 };
 
 /// The backward of a launch.
@@ -127,6 +164,8 @@ struct GroupBackward : autograd::Node {
   /// Results whose destination has a history. The edges to these follow those to the wanted inputs. Groups
   /// write disjoint parts of a destination, and each reads no other part of its gradient.
   std::vector<size_t> passedOn;
+  /// For each gradient that it returns: the parameters that train as one, of which it is; or null.
+  std::vector<std::shared_ptr<StackedLeaf>> leaves;
   bool isReleased = false;
 
   std::string name() const override { return "PfcnGroupBackward"; }
@@ -155,12 +194,34 @@ struct GroupBackward : autograd::Node {
     }
     const Gradient::Backward &backward = gradient->get(wanted, isFollowed);
     autograd::variable_list gradients =
-        isFollowed ? backward.plan->runFollowed(arguments, {}, {}) : backward.plan->run(arguments, {});
+        isFollowed ? backward.plan->runFollowed(arguments, {}, {}) : run(*backward.plan, arguments);
     for (size_t result : passedOn)
       gradients.push_back(upstream[result]);
     return gradients;
   }
+
+private:
+  /// Whether nothing would notice that a gradient was kept instead of handed to this node.
+  static bool canKeep(const autograd::Node *next);
+  autograd::variable_list run(const Plan &plan, TensorRange arguments);
 };
+
+bool GroupBackward::canKeep(const autograd::Node *next) {
+  return next && next->pre_hooks().empty() && next->post_hooks().empty();
+}
+
+autograd::variable_list GroupBackward::run(const Plan &plan, TensorRange arguments) {
+  KeptGradients kept(leaves.size());
+  // Only `backward()` for all that is to be reached says nothing of nodes in particular.
+  const auto *asked = autograd::get_current_graph_task_exec_info();
+  if (asked && asked->empty() && post_hooks().empty())
+    for (size_t i = 0; i < leaves.size(); ++i)
+      if (leaves[i] && canKeep(next_edge(i).function.get()))
+        kept.claim(i, *leaves[i]);
+  autograd::variable_list gradients = plan.run(arguments, {}, kept.getMemory());
+  kept.take(gradients);
+  return gradients;
+}
 
 /// Parts of a stacked gradient as tensors of their own, without n calls of torch.
 autograd::variable_list split(const at::Tensor &stacked) {
@@ -231,8 +292,11 @@ std::vector<at::Tensor> runFollowed(const std::shared_ptr<const Gradient> &gradi
     wanted.push_back(isFollowed(input));
   const Gradient::Backward &backward = gradient->get(wanted, /*isFollowed=*/false);
   for (size_t i = 0; i < inputCount; ++i)
-    if (backward.reached[i])
+    if (backward.reached[i]) {
       edges.push_back(autograd::impl::gradient_edge(tensors[i]));
+      bool isLeaf = stacks[i] && stacks[i]->getLeaf() && stacks[i]->getLeaf()->getParameter().is_same(tensors[i]);
+      node->leaves.push_back(isLeaf ? stacks[i]->getLeaf() : nullptr);
+    }
   size_t floats = 0;
   for (size_t i = inputCount; i < tensors.size(); ++i) {
     if (!c10::isFloatingType(tensors[i].scalar_type()))

@@ -3,7 +3,6 @@
 #include "pfcn/Runtime/Binding.h"
 
 #include "pfcn/Runtime/Memory.h"
-#include "pfcn/Runtime/StackedLeaf.h"
 
 #include "llvm/ADT/StringSet.h"
 #include <ATen/core/grad_mode.h>
@@ -25,11 +24,16 @@ std::shared_ptr<Stack> Weights::getStack(std::vector<at::Tensor> members, std::v
   return stacks.back();
 }
 
-std::shared_ptr<StackedLeaf> Weights::addLeaf(size_t index, const at::Tensor &parameter) {
+std::shared_ptr<StackedLeaf> Weights::addLeaf(size_t index, const at::Tensor &parameter,
+                                              std::function<StackedLeaf::Hooks()> findHooks) {
   TORCH_CHECK_INDEX(index < stacks.size(), "pfcn: there is no stack ", index);
   Stack &stack = *stacks[index];
   if (!stack.getLeaf()) {
-    leaves.push_back(std::make_shared<StackedLeaf>(parameter, stack.getMembers()));
+    std::vector<at::Tensor> members;
+    for (const WeakTensor &member : stack.getMembers())
+      members.push_back(lock(member));
+    leaves.push_back(
+        std::make_shared<StackedLeaf>(parameter, std::move(members), stack.getNames(), std::move(findHooks)));
     stack.setLeaf(leaves.back());
   }
   return stack.getLeaf();

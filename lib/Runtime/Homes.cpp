@@ -16,6 +16,7 @@
 
 #include <ATen/Functions.h>
 #include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/core/VariableHooksInterface.h>
 #include <ATen/core/grad_mode.h>
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
@@ -23,6 +24,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <mutex>
 #include <numeric>
 
 namespace pfcn::runtime {
@@ -39,6 +41,77 @@ struct HomeState {
 };
 
 namespace {
+
+/// Torch's own hooks for what is done to variables, and a count of each `p.data = …`: of all ways to change where a
+/// tensor lies it is the one that torch does not count as an edit.
+class CountingHooks final : public at::impl::VariableHooksInterface {
+public:
+  explicit CountingHooks(const VariableHooksInterface &torch) : torch(torch) {}
+
+  mutable std::atomic<uint64_t> replacements{0};
+
+  void set_data(const at::TensorBase &self, const at::TensorBase &data) const override {
+    torch.set_data(self, data);
+    replacements.fetch_add(1, std::memory_order_release);
+  }
+
+  at::TensorBase tensor_data(const at::TensorBase &self) const override { return torch.tensor_data(self); }
+  at::TensorBase variable_data(const at::TensorBase &self) const override { return torch.variable_data(self); }
+  const c10::intrusive_ptr<torch::autograd::Node> &grad_fn(const at::TensorBase &self) const override {
+    return torch.grad_fn(self);
+  }
+  unsigned _register_hook(const at::TensorBase &self,
+                          std::function<at::TensorBase(const at::TensorBase &)> hook) const override {
+    return torch._register_hook(self, std::move(hook));
+  }
+  void remove_hook(const at::TensorBase &self, unsigned position) const override { torch.remove_hook(self, position); }
+  bool is_view(const at::TensorBase &self) const override { return torch.is_view(self); }
+  const at::TensorBase &base(const at::TensorBase &self) const override { return torch.base(self); }
+  const std::string &name(const at::TensorBase &self) const override { return torch.name(self); }
+  bool is_leaf(const at::TensorBase &self) const override { return torch.is_leaf(self); }
+  int64_t output_nr(const at::TensorBase &self) const override { return torch.output_nr(self); }
+  at::TensorBase data(const at::TensorBase &self) const override { return torch.data(self); }
+  int64_t _version(const at::TensorBase &self) const override { return torch._version(self); }
+  void retain_grad(const at::TensorBase &self) const override { torch.retain_grad(self); }
+  bool retains_grad(const at::TensorBase &self) const override { return torch.retains_grad(self); }
+  void _backward(const at::Tensor &self, at::TensorList inputs, const std::optional<at::Tensor> &gradient,
+                 std::optional<bool> keepGraph, bool createGraph) const override {
+    torch._backward(self, inputs, gradient, keepGraph, createGraph);
+  }
+  void requires_grad_(const at::TensorBase &self, bool wanted) const override { torch.requires_grad_(self, wanted); }
+  void basic_autograd_not_implemented_fallback(const c10::OperatorHandle &op, c10::DispatchKeySet keys,
+                                               torch::jit::Stack *stack) const override {
+    torch.basic_autograd_not_implemented_fallback(op, keys, stack);
+  }
+  std::optional<c10::ScalarType> grad_dtype(const at::TensorBase &self) const override {
+    return torch.grad_dtype(self);
+  }
+  void set_grad_dtype(const at::TensorBase &self, const std::optional<c10::ScalarType> &dtype) const override {
+    torch.set_grad_dtype(self, dtype);
+  }
+
+private:
+  const VariableHooksInterface &torch;
+};
+
+/// Ours, in force from the first home on. Never freed, as torch's own are not.
+const CountingHooks &getCountingHooks() {
+  static const CountingHooks &hooks = []() -> const CountingHooks & {
+    auto *counting = new CountingHooks(*at::impl::GetVariableHooks());
+    at::impl::SetVariableHooks(counting);
+    return *counting;
+  }();
+  return hooks;
+}
+
+/// How often `p.data = …` was done to any tensor; nothing where another library has put its hooks in front of ours,
+/// which need not call these.
+std::optional<uint64_t> countReplacements() {
+  const CountingHooks &hooks = getCountingHooks();
+  if (at::impl::GetVariableHooks() != &hooks)
+    return std::nullopt;
+  return hooks.replacements.load(std::memory_order_acquire);
+}
 
 /// What the storage of a slot owns.
 struct SlotOwner {
@@ -150,6 +223,8 @@ bool Stack::isOf(llvm::ArrayRef<at::Tensor> parameters) const {
 }
 
 uint64_t Stack::getGradPattern() const {
+  if (leaf)
+    return leaf->isFollowed() ? 1 : 0;
   uint64_t pattern = 0;
   for (const WeakTensor &member : members)
     pattern = joinGradPatterns(pattern, member._unsafe_get_target()->requires_grad());
@@ -165,7 +240,7 @@ void Stack::setLeaf(std::shared_ptr<StackedLeaf> given) {
 at::Tensor Stack::getFollowed() {
   if (leaf) {
     TORCH_CHECK(home, "pfcn: parameters that train stacked have to lie in one place: ", reason);
-    return leaf->getParameter();
+    return leaf->wasFollowed() ? leaf->getParameter() : stacked;
   }
   at::Tensor values = get();
   return getGradPattern() == 0 ? values : followStack(values, getLive());
@@ -173,11 +248,8 @@ at::Tensor Stack::getFollowed() {
 
 uint64_t Stack::getVersion() const {
   uint64_t sum = 0;
-  for (const WeakTensor &member : members) {
-    const at::TensorImpl *impl = member._unsafe_get_target();
-    if (const c10::VariableVersion &version = impl->version_counter(); version.enabled())
-      sum += version.current_version();
-  }
+  for (const c10::VariableVersion &counter : counters)
+    sum += counter.current_version();
   return sum;
 }
 
@@ -214,7 +286,17 @@ bool Watch::isSame() const {
 }
 
 bool Stack::isSettled() const {
-  return home && home->released.load(std::memory_order_relaxed) == released && watch.isSame();
+  if (!home || home->released.load(std::memory_order_relaxed) != released)
+    return false;
+  uint64_t version = getVersion();
+  std::optional<uint64_t> replacements = countReplacements();
+  if (version == settledVersion && replacements == settledReplacements && counters.size() == members.size())
+    return true;
+  if (!watch.isSame())
+    return false;
+  settledVersion = version;
+  settledReplacements = replacements.value_or(settledReplacements);
+  return true;
 }
 
 bool Stack::settle() {
@@ -224,8 +306,13 @@ bool Stack::settle() {
         member.device() != device)
       return false;
   at::NoGradGuard noGrad;
+  settledReplacements = countReplacements().value_or(0);
   if (!findHome(live))
     adopt(live);
+  for (const at::Tensor &member : live)
+    if (const c10::VariableVersion &counter = member.unsafeGetTensorImpl()->version_counter(); counter.enabled())
+      counters.push_back(counter);
+  settledVersion = getVersion();
   return true;
 }
 
@@ -235,6 +322,7 @@ void Stack::setHome(std::shared_ptr<HomeState> state, int64_t slot, Members live
   home = std::move(state);
   firstSlot = slot;
   watch.entries.clear();
+  counters.clear();
   if (!home)
     return;
   ++home->readers;
@@ -318,6 +406,12 @@ void Stack::adopt(Members live) {
   }
   for (size_t i : moving)
     moveInto(live[i], target, slot + static_cast<int64_t>(i));
+  // Counters that are made one behind the other lie so, and are read that fast. Nothing else has a part in those of
+  // tensors that share their memory with none.
+  if (!canStay)
+    for (const at::Tensor &member : live)
+      if (const c10::VariableVersion &counter = member.unsafeGetTensorImpl()->version_counter(); counter.enabled())
+        member.unsafeGetTensorImpl()->set_version_counter(c10::VariableVersion(counter.current_version()));
   setHome(target, slot, live);
 }
 

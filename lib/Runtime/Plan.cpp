@@ -100,6 +100,8 @@ public:
   }
 
   void build(mlir::Block &block);
+  /// The slot of the memory that was made for this value alone, into which a kernel writes it.
+  std::optional<unsigned> findMemory(mlir::Value value) const;
 
 private:
   unsigned define(mlir::Value value) { return slots[value] = program.tensorCount++; }
@@ -172,6 +174,16 @@ void PlanBuilder::build(mlir::Block &block) {
   }
   program.outputs = useAll(block.getTerminator()->getOperands());
   freeDeadSlots(block);
+}
+
+std::optional<unsigned> PlanBuilder::findMemory(mlir::Value value) const {
+  auto launch = value.getDefiningOp<LaunchOp>();
+  if (!launch || cuda || !value.hasOneUse())
+    return std::nullopt;
+  mlir::Value init = launch.getInits()[mlir::cast<mlir::OpResult>(value).getResultNumber()];
+  if (!init.getDefiningOp<EmptyOp>() || !init.hasOneUse())
+    return std::nullopt;
+  return slots.lookup(init);
 }
 
 /// Lets go of every tensor after its last use. Results of the block stay.
@@ -353,6 +365,8 @@ template <typename Fresh> void PlanBuilder::visitFresh(Fresh op, bool isZero) {
   auto allocate = [&](unsigned slot, const Memory &in) {
     addStep(StepKind::Allocation, isZero ? "zeros" : "empty",
             [slot, in, isZero, spec = makeSpec(op.getType()), dynamic = useAll(op.getDynamicSizes())](Frame &frame) {
+              if (frame.tensors[slot].defined()) // whoever runs the plan has given it
+                return;
               llvm::SmallVector<int64_t, 6> sizes(spec.sizes.begin(), spec.sizes.end());
               const unsigned *next = dynamic.data();
               for (int64_t &size : sizes)
@@ -634,7 +648,8 @@ std::shared_ptr<const Plan> Plan::create(mlir::ModuleOp module, KernelLookup loo
   plan->cuda = cuda;
   for (mlir::Type type : forward.getFunctionType().getInputs())
     plan->inputs.push_back(makeSpec(type));
-  PlanBuilder(plan->program, plan.get(), module, lookup, cuda, gradients).build(block);
+  PlanBuilder builder(plan->program, plan.get(), module, lookup, cuda, gradients);
+  builder.build(block);
   if (auto writes = forward->getAttrOfType<mlir::ArrayAttr>(writesAttrName))
     for (auto paths : writes.getAsRange<mlir::ArrayAttr>()) {
       plan->writes.emplace_back();
@@ -649,7 +664,8 @@ std::shared_ptr<const Plan> Plan::create(mlir::ModuleOp module, KernelLookup loo
     plan->allFresh &= fresh;
     plan->outputs.push_back(
         {!source || mlir::isa<ParameterOp>(source),
-         i < outputStrides.size() ? getOrder(value.getType(), outputStrides[i]) : std::vector<int64_t>()});
+         i < outputStrides.size() ? getOrder(value.getType(), outputStrides[i]) : std::vector<int64_t>(),
+         builder.findMemory(value), makeSpec(value.getType())});
   }
   return plan;
 }
@@ -673,9 +689,9 @@ void Plan::check(TensorRange given, TensorRange weights) const {
                       TensorSpec{weights[i].sizes().vec(), weights[i].scalar_type()}.str());
 }
 
-std::vector<at::Tensor> Plan::run(TensorRange given, TensorRange weights) const {
+std::vector<at::Tensor> Plan::run(TensorRange given, TensorRange weights, TensorRange places) const {
   check(given, weights);
-  return runUnchecked(given, weights);
+  return runUnchecked(given, weights, places);
 }
 
 /// Waits for pfcn's own stream on a device, which may read tensors of the run.
@@ -703,11 +719,14 @@ std::vector<at::Tensor> Plan::runFollowed(TensorRange given, TensorRange weights
   return collect(frame, given, weights);
 }
 
-std::vector<at::Tensor> Plan::runUnchecked(TensorRange given, TensorRange weights) const {
+std::vector<at::Tensor> Plan::runUnchecked(TensorRange given, TensorRange weights, TensorRange places) const {
   at::NoGradGuard noGrad;
   at::AutoDispatchBelowADInplaceOrView below;
   Frame frame(program);
   fill(frame, given, weights);
+  for (size_t i = 0; i < places.size(); ++i)
+    if (places[i].defined() && outputs[i].memorySlot && outputs[i].spec.matches(places[i]) && places[i].is_contiguous())
+      frame.tensors[*outputs[i].memorySlot] = places[i];
   try {
     program.run(frame);
   } catch (...) {

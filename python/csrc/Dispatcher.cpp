@@ -124,20 +124,18 @@ PyObject *Dispatcher::call(PyObject *const *args, Py_ssize_t count) {
   return wrap(std::move(results), kind);
 }
 
-/// `RemovableHandle.next_id` grows with every hook that is registered on any module.
-static PyObject *countHooks() {
+py::object countHooks() {
   static PyObject *handleClass =
       py::object(py::module_::import("torch.utils.hooks").attr("RemovableHandle")).release().ptr();
   static PyObject *name = PyUnicode_InternFromString("next_id");
-  return PyObject_GetAttr(handleClass, name);
+  return py::reinterpret_steal<py::object>(PyObject_GetAttr(handleClass, name));
 }
 
 bool Dispatcher::haveHooksChanged() const {
   // The number is an object that lives as long as it is the current one, so identity is equality.
-  auto now = py::reinterpret_steal<py::object>(countHooks());
-  return !now.is(hookCount);
+  return !countHooks().is(hookCount);
 }
 
-void Dispatcher::noteHooks() { hookCount = py::reinterpret_steal<py::object>(countHooks()); }
+void Dispatcher::noteHooks() { hookCount = countHooks(); }
 
 } // namespace pfcn

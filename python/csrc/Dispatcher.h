@@ -59,6 +59,9 @@ private:
   pybind11::object hookCount;
 };
 
+/// A number that grows with every hook that is registered on any module or tensor: `RemovableHandle.next_id`.
+pybind11::object countHooks();
+
 /// Whether torch's settings allow to multiply matrices of f32 as tf32 on a GPU.
 bool allowsTf32();
 

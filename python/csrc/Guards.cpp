@@ -48,6 +48,8 @@ Guards::Guards(const std::vector<py::dict> &dicts, const std::vector<py::object>
     TORCH_CHECK_TYPE(script, "pfcn: not a ScriptModule");
     addScripted(script->_ivalue());
   }
+  // In the order of memory, which the hardware fetches ahead best.
+  std::sort(watched.begin(), watched.end());
 }
 
 void Guards::addScripted(const c10::intrusive_ptr<c10::ivalue::Object> &object) {

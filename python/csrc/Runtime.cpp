@@ -13,6 +13,7 @@
 #include "pfcn/Runtime/StackedLeaf.h"
 
 #include <torch/csrc/Exceptions.h>
+#include <torch/csrc/autograd/python_variable.h>
 
 namespace py = pybind11;
 using namespace pfcn;
@@ -60,6 +61,7 @@ static py::object makeCallable(const std::shared_ptr<Dispatcher> &dispatcher) {
 static std::vector<at::Tensor> runBound(const BoundPlan &bound, const std::vector<at::Tensor> &inputs,
                                         bool isFollowed) {
   if (isFollowed) {
+    (void)bound.getGradPattern(); // looks at the parameters that train as one
     llvm::SmallVector<std::shared_ptr<const Stack>, 8> stacks;
     auto leaves = bound.getFollowed(stacks);
     py::gil_scoped_release noGil;
@@ -114,6 +116,18 @@ static void bindPlan(py::module_ &module) {
            "The results as a list of tensors, followed by autograd or not.");
 }
 
+/// Of a tensor that has a hook of either kind.
+static std::function<StackedLeaf::Hooks()> watchHooks(const at::Tensor &tensor) {
+  return [weak = WeakTensor(tensor.getIntrusivePtr())] {
+    py::gil_scoped_acquire gil;
+    auto object = py::reinterpret_steal<py::object>(THPVariable_Wrap(lock(weak)));
+    auto *variable = reinterpret_cast<THPVariable *>(object.ptr());
+    auto haveMore = [](PyObject *hooks) { return hooks && PyObject_Size(hooks) > 1; };
+    return StackedLeaf::Hooks{haveMore(variable->backward_hooks) || haveMore(variable->post_accumulate_grad_hooks),
+                              countHooks().cast<int64_t>()};
+  };
+}
+
 static void bindWeights(py::module_ &module) {
   py::class_<StackedLeaf, std::shared_ptr<StackedLeaf>>(module, "StackedLeaf", "n parameters that train as one.")
       .def_property_readonly("parameter", &StackedLeaf::getParameter)
@@ -124,7 +138,9 @@ static void bindWeights(py::module_ &module) {
            })
       .def("set_grad",
            [](StackedLeaf &leaf, const std::optional<at::Tensor> &grad) { leaf.setGrad(grad.value_or(at::Tensor())); })
-      .def("after_accumulation", &StackedLeaf::afterAccumulation);
+      .def("before_accumulation", &StackedLeaf::beforeAccumulation)
+      .def("after_accumulation", &StackedLeaf::afterAccumulation)
+      .def_property_readonly("members", &StackedLeaf::getMembers);
   py::class_<Weights, std::shared_ptr<Weights>>(module, "Weights", "The homes of a model's stacked parameters.")
       .def(py::init<>())
       .def(
@@ -140,8 +156,13 @@ static void bindWeights(py::module_ &module) {
       .def(
           "leaf", [](const Weights &weights, size_t index) { return weights.getStacks().at(index)->getLeaf(); },
           "The leaf that was made of a stack, or None.")
-      .def("add_leaf", &Weights::addLeaf, py::arg("index"), py::arg("parameter"),
-           "Makes a stack a leaf of autograd: `parameter` lies where the stack does.")
+      .def(
+          "add_leaf",
+          [](Weights &weights, size_t index, const at::Tensor &parameter) {
+            return weights.addLeaf(index, parameter, watchHooks(parameter));
+          },
+          py::arg("index"), py::arg("parameter"),
+          "Makes a stack a leaf of autograd: `parameter` lies where the stack does, and has a hook of either kind.")
       .def("take_leaves", &Weights::takeLeaves, "The leaves of what was known of the model before it changed.")
       .def("is_settled", &Weights::isSettled, "Whether every parameter is where it was put.")
       .def("settle", &Weights::settle, "Finds homes for parameters that moved; False where one changed its type.")

@@ -108,11 +108,11 @@ def _make_stacked(weights: _C.Weights, index: int, names: list[str]) -> StackedP
     parameter = StackedParameter(weights.home(index), requires_grad=True)
     leaf = weights.add_leaf(index, parameter)
     parameter._leaf, parameter.names = leaf, names
-    members = weights.members(index)
-    parameter._members = lambda: members
+    parameter._members = lambda: leaf.members
 
-    def before(_gradient: torch.Tensor) -> None:
-        leaf.get_grad()
+    def before(gradient: torch.Tensor | None) -> None:
+        if gradient is not None:  # else there is nothing to be added
+            leaf.before_accumulation()
 
     parameter.register_hook(before)
     parameter.register_post_accumulate_grad_hook(lambda _parameter: leaf.after_accumulation())

@@ -3,6 +3,7 @@ else that the user holds is changed by it."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import itertools
@@ -159,6 +160,48 @@ def test_layout_changed_in_the_same_storage(change):
     elif change == "resize":
         with pytest.raises(RuntimeError, match="not resizable"):
             case.weight.untyped_storage().resize_(0)
+
+
+LAYOUT_CHANGES = {
+    "t_": lambda p: p.t_(),
+    "transpose_": lambda p: p.transpose_(0, 1),
+    "swapdims_": lambda p: p.swapdims_(0, 1),
+    "swapaxes_": lambda p: p.swapaxes_(0, 1),
+    "as_strided_": lambda p: p.as_strided_((4, 4), (1, 4)),
+    "set_": lambda p: p.set_(p.data.t()),
+    "set_ of a storage": lambda p: p.set_(p.untyped_storage(), 0, (4, 4), (0, 1)),
+    "set_ elsewhere": lambda p: p.set_(torch.arange(16.0).view(4, 4)),
+    "data": lambda p: setattr(p, "data", p.data.t()),
+    "data elsewhere": lambda p: setattr(p, "data", torch.arange(16.0).view(4, 4)),
+    "resize_": lambda p: p.resize_(2, 4),
+    "resize_as_": lambda p: p.resize_as_(torch.zeros(2, 4)),
+    "unsqueeze_": lambda p: p.unsqueeze_(0),
+    "squeeze_": lambda p: (p.as_strided_((1, 4, 4), (16, 1, 4)), p.squeeze_(0)),
+}
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("name", LAYOUT_CHANGES)
+def test_every_way_to_lie_elsewhere_is_counted(name, mode):
+    """Also where a backup keeps the memory from being freed, which would be noticed by itself."""
+    layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(6))
+    model, x = models.make(_Square(layers)), torch.randn(3, 4)
+    fast = pfcn.compile(model, (x,))
+    held = [layer.weight.data for layer in layers]
+    with torch.no_grad():
+        for _ in range(2):
+            torch.testing.assert_close(fast(x), model(x))
+    with mode(), contextlib.suppress(RuntimeError):  # not all are allowed in both modes
+        LAYOUT_CHANGES[name](layers[3].weight)
+    with torch.no_grad():
+        try:
+            expected = model(x)
+        except RuntimeError:
+            with pytest.raises(RuntimeError):
+                fast(x)
+        else:
+            torch.testing.assert_close(fast(x), expected)
+    assert len(held) == 6
 
 
 class Gated(models.Slices):

@@ -1,6 +1,8 @@
 """n networks that train as one: stacked parameters, and optimizers with settings for each."""
 
 import copy
+import gc
+import weakref
 
 import models
 import pytest
@@ -249,6 +251,155 @@ def test_what_cannot_work_raises():
     case.model.models[3][0].weight = nn.Parameter(torch.randn(4, 5))
     with pytest.raises(pfcn.Error, match="was replaced after"):
         case.fast(case.x)
+
+
+def test_one_frozen_network():
+    """Of those that train as one, all train or none."""
+    case = Stacked()
+    case.model.models[3][0].weight.requires_grad_(False)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"models.3.0.weight' was frozen"):
+            case.fast(case.x)
+    for model in (case.model, case.plain):
+        model.requires_grad_(False)
+    case.x.requires_grad_()
+    results = []
+    for model in (case.fast, case.plain):
+        loss_of(model(case.x)).backward()
+        results.append(case.x.grad)
+        case.x.grad = None
+    torch.testing.assert_close(*results)
+    assert all(leaf.grad is None for leaf in case.leaves)
+
+
+# --- Backward passes that do not end in the gradients, or not at once -----------------------------
+
+
+def test_several_calls_in_one_loss():
+    case = Stacked()
+    for _ in range(2):
+        for model in (case.fast, case.plain):
+            (loss_of(model(case.x)) + loss_of(model(2 * case.x))).backward()
+        case.assert_same(lambda parameter: parameter.grad)
+
+
+def test_a_graph_that_is_kept():
+    case = Stacked()
+    losses = [loss_of(model(case.x)) for model in (case.fast, case.plain)]
+    for _ in range(3):
+        for loss in losses:
+            loss.backward(retain_graph=True)
+    case.assert_same(lambda parameter: parameter.grad)
+
+
+def test_a_penalty_beside_the_loss():
+    case = Stacked()
+    penalty = sum(leaf.square().sum() for leaf in case.leaves)
+    (loss_of(case.fast(case.x)) + penalty).backward()
+    plain = sum(p.square().sum() for p in case.plain.parameters())
+    (loss_of(case.plain(case.x)) + plain).backward()
+    case.assert_same(lambda parameter: parameter.grad)
+
+
+def test_gradients_that_are_asked_for():
+    """`autograd.grad` leaves what is kept as gradients alone, and so do other leaves."""
+    case = Stacked()
+    asked = torch.autograd.grad(loss_of(case.fast(case.x)), case.leaves)
+    assert all(leaf.grad is None for leaf in case.leaves)
+    assert all(p.grad.abs().sum() == 0 for p in case.model.parameters())
+    loss_of(case.plain(case.x)).backward()
+    first = torch.stack([member[0].weight.grad for member in case.plain.models])
+    torch.testing.assert_close(asked[0], first, rtol=1e-5, atol=1e-5)
+    loss_of(case.fast(case.x)).backward(inputs=case.leaves[:1])
+    torch.testing.assert_close(case.leaves[0].grad, first, rtol=1e-5, atol=1e-5)
+    assert case.leaves[1].grad is None
+
+
+def test_hooks_of_the_stacked_parameter():
+    case = Stacked()
+    kept, after = [], []
+    leaf = case.leaves[0]
+    handles = [
+        leaf.register_hook(lambda gradient: (kept.append(gradient), 2 * gradient)[1]),
+        leaf.register_post_accumulate_grad_hook(lambda p: after.append(p.grad.clone())),
+    ]
+    case.backward()
+    expected = torch.stack([member[0].weight.grad for member in case.plain.models])
+    torch.testing.assert_close(leaf.grad, 2 * expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(after[0], 2 * expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(case.model.models[4][0].weight.grad, 2 * expected[4])
+    for handle in handles:
+        handle.remove()
+    leaf.grad = None
+    torch.testing.assert_close(kept[0], expected, rtol=1e-5, atol=1e-5)  # nobody has cleared it
+
+
+def test_hooks_of_nodes_see_gradients():
+    case = Stacked()
+    result, seen = case.fast(case.x), []
+    result.grad_fn.register_hook(lambda inputs, _outputs: seen.append(inputs))
+    loss_of(result).backward()
+    loss_of(case.plain(case.x)).backward()
+    case.assert_same(lambda parameter: parameter.grad)
+    assert all(gradient is not None for gradient in seen[0])
+
+
+def test_a_backward_that_fails():
+    class Fails(torch.autograd.Function):
+        @staticmethod
+        def forward(_context, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(_context, _gradient):
+            raise ValueError("no way")
+
+    case = Stacked()
+    x = Fails.apply(case.x.clone().requires_grad_())
+    with pytest.raises(ValueError, match="no way"):
+        loss_of(case.fast(x)).backward()
+    case.model.zero_grad()
+    case.backward()
+    case.assert_same(lambda parameter: parameter.grad)
+
+
+def test_a_backward_inside_of_a_backward():
+    """As checkpointing does: the inner one ends before the outer has added what it knows."""
+    case = Stacked()
+
+    class Nested(torch.autograd.Function):
+        @staticmethod
+        def forward(context, x, model):
+            context.model = model
+            context.save_for_backward(x)
+            return x.clone()
+
+        @staticmethod
+        def backward(context, gradient):
+            with torch.enable_grad():
+                loss_of(context.model(context.saved_tensors[0].detach())).backward()
+            return gradient, None
+
+    for model in (case.fast, case.plain):
+        x = Nested.apply(case.x.clone().requires_grad_(), model)
+        loss_of(model(x)).backward()
+    case.assert_same(lambda parameter: parameter.grad)
+
+
+@pytest.mark.filterwarnings("ignore:Error detected in")
+def test_anomalies_are_found():
+    case = Stacked()
+    with torch.autograd.set_detect_anomaly(True), pytest.raises(RuntimeError, match="nan values"):
+        (loss_of(case.fast(case.x)) * float("nan")).backward()
+
+
+def test_stacked_parameters_end_with_their_users():
+    case = Stacked()
+    case.backward()
+    leaf = weakref.ref(case.leaves[0])
+    del case
+    gc.collect()
+    assert leaf() is None
 
 
 def test_stacking_what_is_not_there():

@@ -10,6 +10,7 @@
 
 #include "pfcn/Runtime/Homes.h"
 #include "pfcn/Runtime/Plan.h"
+#include "pfcn/Runtime/StackedLeaf.h"
 
 #include <map>
 #include <memory>
@@ -34,8 +35,9 @@ public:
 
   const std::vector<std::shared_ptr<Stack>> &getStacks() const { return stacks; }
 
-  /// Makes stack `index` a leaf of autograd; `parameter` lies where the stack does.
-  std::shared_ptr<StackedLeaf> addLeaf(size_t index, const at::Tensor &parameter);
+  /// Makes stack `index` a leaf of autograd; `parameter` lies where the stack does. See StackedLeaf.
+  std::shared_ptr<StackedLeaf> addLeaf(size_t index, const at::Tensor &parameter,
+                                       std::function<StackedLeaf::Hooks()> findHooks);
   /// The leaves of what was known of the model before it changed.
   void takeLeaves(const Weights &earlier) { leaves = earlier.leaves; }
   bool areLeavesAtHome() const;
@@ -58,7 +60,8 @@ public:
   uint64_t getGradPattern() const;
   /// The weights for one run; to be called where no other thread changes them.
   llvm::SmallVector<at::Tensor, 8> getLeaves() const;
-  /// The same for a run that autograd follows, and the parameters that lie in each, or null.
+  /// The same for a run that autograd follows, and the parameters that lie in each, or null. To be called after
+  /// getGradPattern, which looks at the parameters that train as one.
   llvm::SmallVector<at::Tensor, 8> getFollowed(llvm::SmallVectorImpl<std::shared_ptr<const Stack>> &stacks) const;
   /// Copies the results behind the model's own into the parameters and buffers that they are for, and drops them.
   void writeBack(std::vector<at::Tensor> &results) const;

@@ -54,8 +54,8 @@ public:
   Stack(const Stack &) = delete;
   Stack &operator=(const Stack &) = delete;
 
-  /// Whether every parameter still is where it was put. A few ns per thousand parameters and cache level:
-  /// one or two cache lines each.
+  /// Whether every parameter still is where it was put. Where torch has counted no edit since the last time, half a
+  /// cache line is read for each; else each is looked at.
   bool isSettled() const;
 
   /// Finds or makes a home for parameters that have moved. False where one of them is gone, or no
@@ -81,8 +81,8 @@ public:
   at::Tensor getFollowed();
   /// Grows with each edit in place of one of them that torch knows of.
   uint64_t getVersion() const;
-  /// The path of the first.
-  const std::string &getName() const { return names.front(); }
+  /// Their paths.
+  const std::vector<std::string> &getNames() const { return names; }
 
 private:
   using Members = llvm::ArrayRef<at::Tensor>;
@@ -109,6 +109,9 @@ private:
   /// Each member's place while settled, and the home's count of released slots.
   Watch watch;
   uint64_t released = 0;
+  /// The counters of members' edits, and what they and `p.data = …` came to when all were last looked at.
+  std::vector<c10::VariableVersion> counters;
+  mutable uint64_t settledVersion = 0, settledReplacements = 0;
   at::Tensor stacked;
   std::string reason;
   std::shared_ptr<StackedLeaf> leaf;

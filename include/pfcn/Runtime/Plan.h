@@ -15,6 +15,7 @@
 #include "llvm/ADT/DenseMap.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -106,11 +107,13 @@ public:
 
   /// The results for these inputs, in fresh tensors: none is a view of another, of an input
   /// or of a weight, except where the model returns an input or a parameter as it is.
-  /// Throws `c10::Error` where the inputs or leaves are not of the plan's types.
-  std::vector<at::Tensor> run(TensorRange inputs, TensorRange leaves) const;
+  /// Throws `c10::Error` where the inputs or leaves are not of the plan's types. `places`: memory for results,
+  /// undefined where any will do. A result is the very tensor that was given for it where a kernel could write all of
+  /// it there, and else a fresh one.
+  std::vector<at::Tensor> run(TensorRange inputs, TensorRange leaves, TensorRange places = {}) const;
 
   /// The same for arguments that have been checked.
-  std::vector<at::Tensor> runUnchecked(TensorRange inputs, TensorRange leaves) const;
+  std::vector<at::Tensor> runUnchecked(TensorRange inputs, TensorRange leaves, TensorRange places = {}) const;
 
   /// The same with autograd following: kernels are nodes of its graph, and so are torch's operators. `stacks`: of the
   /// leaves, the parameters that lie in them, or null.
@@ -136,6 +139,9 @@ private:
     bool isGiven;
     /// Dimensions from the outermost to the innermost in eager's result; empty where unknown.
     std::vector<int64_t> order;
+    /// Where a kernel writes it into memory that was made for it: the slot of that memory, and what is to be there.
+    std::optional<unsigned> memorySlot;
+    TensorSpec spec;
   };
 
   void check(TensorRange inputs, TensorRange leaves) const;

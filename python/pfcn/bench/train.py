@@ -154,7 +154,7 @@ def by_vmap(transform: Callable[[Call], Call]) -> Callable[[nn.Module, torch.Ten
 
         def loss_of_one(params, x, y):
             result = torch.func.functional_call(template, params, (x,)).squeeze(-1)
-            return nn.functional.mse_loss(result, y)
+            return nn.functional.mse_loss(result, y) / n  # a part of the mean over all networks
 
         gradients = torch.vmap(torch.func.grad_and_value(loss_of_one), in_dims=(0, 1, 1))
         gradients = transform(gradients)
@@ -164,9 +164,9 @@ def by_vmap(transform: Callable[[Call], Call]) -> Callable[[nn.Module, torch.Ten
             with torch.no_grad():
                 grads, losses = gradients(detached, own.view(len(own), n, -1), wanted)
                 for name, parameter in params.items():
-                    parameter.grad = grads[name] / n  # of the mean over all networks
+                    parameter.grad = grads[name]
             optimizer.step()
-            return losses.mean()
+            return losses.sum()
 
         return Training(step)
 
