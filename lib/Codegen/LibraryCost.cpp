@@ -1,8 +1,4 @@
 //===- LibraryCost.cpp - what a kernel would cost on torch's functions -------------===//
-//
-// A vector operation takes about 0.17 ns. The constants are of torch 2.13 with MKL on one core of a server (AMD
-// EPYC, AVX-512); only their ratios matter.
-//
 //===----------------------------------------------------------------------------===//
 
 #include "pfcn/Codegen/LibraryCost.h"
@@ -15,18 +11,11 @@
 using namespace mlir;
 using namespace mlir::pfcn;
 
-// A call through the dispatcher with its new tensor takes 2 us, a small matrix in a batched product 50 ns.
-constexpr double callCost = 12000, matrixCost = 300;
-// The part of an operand that is one instance's.
-constexpr double viewCost = 2500;
+// The part of an operand that is one instance's, of a call.
+constexpr double viewsPerCall = 0.2;
 constexpr double transcendentalCost = 16;
 // Matrices that are read row by row come from memory less evenly than one stream does.
 constexpr double rowsFactor = 1.5;
-
-double mlir::pfcn::getStreamCost(double bytes) {
-  double each = bytes > (24 << 20) ? 8 : bytes > (2 << 20) ? 4 : 1;
-  return bytes / 64 * each;
-}
 
 /// Larger tensors than this come fresh from the system each time, page by page.
 static double getFreshCost(double bytes) {
@@ -43,7 +32,7 @@ static double estimateConv(ConvOp op, double lanes, double rate) {
   return countElements(op.getResult()) * getDepth(op) / lanes / (rate * part);
 }
 
-static double estimateProduct(Operation *op, double lanes, double rate) {
+static double estimateProduct(Operation *op, double lanes, double rate, double matrixCost) {
   double matrices = 1;
   if (!isa<LinearOp>(op)) // whose rows are all one matrix
     for (int64_t size : ranked(op->getResult(0)).getShape().drop_back(2))
@@ -56,21 +45,33 @@ namespace {
 /// The ops of a body one by one.
 class Estimate {
 public:
-  /// `instances`: as many as the ops are for.
-  Estimate(int64_t vectorBytes, double rate, int64_t instances)
-      : lanes(vectorBytes / 4.0), rate(rate), instances(instances) {}
+  /// `instances`: as many as the ops are for; they run so many times, each time with arguments that lie elsewhere.
+  Estimate(const CpuMachine &machine, int64_t instances, int64_t times)
+      : machine(machine), lanes(machine.vectorBytes / 4.0), rate(machine.libraryRate > 0 ? machine.libraryRate : 1.0),
+        instances(instances), times(times) {}
 
   /// False for an op that has no estimate.
   bool addBody(Block &body) {
     return llvm::all_of(body.without_terminator(), [&](Operation &op) { return add(&op); });
   }
-  void addCopy(Value value) { addCall(0, 2 * countBytes(value)); }
+  void addCopy(Value value) { addCall(0, machine.getStreamCost(2 * countBytes(value))); }
   double getCost() const { return cost; }
   bool hasProduct() const { return products != 0; }
 
 private:
-  void addCall(double compute, double bytes) {
-    cost += callCost + std::max(compute, rowsFactor * getStreamCost(bytes));
+  void addCall(double compute, double stream) {
+    cost += machine.getCallCost() + std::max(compute, rowsFactor * stream);
+  }
+
+  double getStreamCost(Operation *op) {
+    double arguments = 0;
+    for (Value operand : op->getOperands())
+      if (isa<BlockArgument>(operand))
+        arguments += countBytes(operand);
+    double all = countBytes(op);
+    if (times == 1)
+      return machine.getStreamCost(all);
+    return machine.getStreamCost(all - arguments) + machine.getStreamCost(arguments * times) / times;
   }
 
   bool add(Operation *op) {
@@ -88,7 +89,7 @@ private:
                     static_cast<double>(adjoint.getWidth()));
       return true;
     }
-    addCall(getCompute(op), countBytes(op));
+    addCall(getCompute(op), getStreamCost(op));
     for (Value result : op->getResults())
       cost += getFreshCost(countBytes(result));
     return true;
@@ -99,11 +100,11 @@ private:
     if (auto conv = dyn_cast<ConvOp>(op))
       return estimateConv(conv, lanes, rate);
     if (isProduct(op))
-      return estimateProduct(op, lanes, rate);
+      return estimateProduct(op, lanes, rate, machine.getMatrixCost());
     if (auto composed = dyn_cast<ComposedOp>(op)) {
       double compute = 0; // a function of torch's that keeps what lies between its steps in caches, or a few calls
       for (Operation &inner : composed.getBodyBlock()->without_terminator())
-        compute += getCompute(&inner) + (isFree(&inner) ? 0 : callCost / 4);
+        compute += getCompute(&inner) + (isFree(&inner) ? 0 : machine.getCallCost() / 4);
       return compute;
     }
     bool isCheap = isFree(op) || isa<AddOp, SubOp, MulOp, ReluOp, WhereOp, CompareOp>(op);
@@ -116,20 +117,22 @@ private:
   void addRecurrence(auto op, double states, double depth) {
     ++products;
     double gates = states * RecurrenceOp::getGateCount(op.getKind());
-    double multiply = gates * depth / lanes / rate + 2 * static_cast<double>(instances) * matrixCost;
-    double pointwise = gates / lanes * transcendentalCost + 10 * rowsFactor * getStreamCost(3 * gates * sizeof(float));
-    cost += getSteps(op) * (12 * callCost + multiply + pointwise);
+    double multiply = gates * depth / lanes / rate + 2 * static_cast<double>(instances) * machine.getMatrixCost();
+    double pointwise =
+        gates / lanes * transcendentalCost + 10 * rowsFactor * machine.getStreamCost(3 * gates * sizeof(float));
+    cost += getSteps(op) * (12 * machine.getCallCost() + multiply + pointwise);
   }
 
+  const CpuMachine &machine;
   double lanes, rate, cost = 0;
-  int64_t instances;
+  int64_t instances, times;
   int64_t products = 0;
 };
 
 } // namespace
 
-std::optional<LibraryCost> mlir::pfcn::estimateLibrary(KernelOp kernel, int64_t vectorBytes, double rate) {
-  Estimate batched(vectorBytes, rate, kernel.getCount()), single(vectorBytes, rate, /*instances=*/1);
+std::optional<LibraryCost> mlir::pfcn::estimateLibrary(KernelOp kernel, const CpuMachine &machine) {
+  Estimate batched(machine, kernel.getCount(), /*times=*/1), single(machine, /*instances=*/1, kernel.getCount());
   if (!batched.addBody(*kernel.getBodyBlock()))
     return std::nullopt;
   for (Value value : kernel.getYielded()) // copied to where it belongs
@@ -141,7 +144,8 @@ std::optional<LibraryCost> mlir::pfcn::estimateLibrary(KernelOp kernel, int64_t 
     return cost;
   for (Value value : function.getBody().front().getTerminator()->getOperands())
     single.addCopy(value);
-  double views = viewCost * static_cast<double>(kernel.getInputs().size() + kernel.getInits().size());
+  double views =
+      viewsPerCall * machine.getCallCost() * static_cast<double>(kernel.getInputs().size() + kernel.getInits().size());
   cost.single = kernel.getCount() * (single.getCost() + views);
   return cost;
 }

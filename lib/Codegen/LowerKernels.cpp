@@ -33,6 +33,13 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
     registerFusionModels(registry);
   }
 
+  LogicalResult initialize(MLIRContext *context) override {
+    model.vectorBytes = vectorBytes;
+    if (llvm::Error error = model.set(machine))
+      return emitError(UnknownLoc::get(context)) << "machine: " << llvm::toString(std::move(error));
+    return success();
+  }
+
   void runOnOperation() override {
     lowerEachKernel(getOperation(), "LowerKernels",
                     [&](KernelOp kernel, KernelOp draft, std::string &reason) { return lower(kernel, draft, reason); });
@@ -41,7 +48,7 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
 
   /// A kernel that stays runs by one call for all instances of each op, unless that is estimated to be slower.
   void chooseCalls(KernelOp kernel) {
-    std::optional<LibraryCost> library = estimateLibrary(kernel, vectorBytes, libraryRate > 0 ? libraryRate : 1.0);
+    std::optional<LibraryCost> library = estimateLibrary(kernel, model);
     if (!library || !library->prefersSingle()) {
       kernel->removeAttr(instanceAttrName);
       return;
@@ -53,16 +60,22 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
                     StringAttr::get(&getContext(), reason + "torch's functions run instance by instance"));
   }
 
-  /// Whether torch's functions, one after the other, are estimated to take less time than the kernel.
-  bool isLibraryFaster(KernelOp kernel, const Schedule &schedule, std::string &reason) {
-    if (libraryRate <= 0)
+  /// Whether torch's functions, one after the other, are estimated to take less time than the kernel. `estimates`:
+  /// both.
+  bool isLibraryFaster(KernelOp kernel, const Schedule &schedule, std::string &estimates) {
+    estimates = llvm::formatv("{0}, estimated at {1:F1} us", schedule.describe(), model.toMicroseconds(schedule.cost));
+    std::optional<LibraryCost> library = estimateLibrary(kernel, model);
+    if (!library)
       return false;
-    std::optional<LibraryCost> library = estimateLibrary(kernel, vectorBytes, libraryRate);
-    if (!library || !library->hasProduct || schedule.cost <= library->getLeast())
+    double least = model.toMicroseconds(library->getLeast());
+    const char *calls = library->prefersSingle() ? "torch's functions, instance by instance," : "torch's functions";
+    if (model.libraryRate <= 0 || !library->hasProduct || schedule.cost <= library->getLeast()) {
+      estimates += llvm::formatv("; {0} at {1:F1} us", calls, least);
       return false;
-    reason = llvm::formatv("{0} estimated faster: {1:F0} thousand vector operations, and {2:F0} in one kernel",
-                           library->prefersSingle() ? "torch's functions are" : "library GEMM is",
-                           library->getLeast() / 1000, schedule.cost / 1000);
+    }
+    estimates = llvm::formatv("{0} estimated faster: {1:F1} us, and {2:F1} us as one kernel",
+                              library->prefersSingle() ? "torch's functions are" : "library GEMM is", least,
+                              model.toMicroseconds(schedule.cost));
     return true;
   }
 
@@ -87,15 +100,24 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
     FailureOr<ParallelDims> dims = ParallelDims::compute(*kernel.getBodyBlock(), reason);
     if (failed(dims))
       return failure();
-    ScheduleOptions options{vectorBytes, lanes, maxScratch, packWeights, opLanes};
+    ScheduleOptions options{model, lanes, maxScratch, packWeights, opLanes};
     FailureOr<Schedule> schedule = Schedule::choose(kernel, *dims, options, reason);
-    if (failed(schedule) || isLibraryFaster(original, *schedule, reason))
+    std::string estimates;
+    auto declines = [&] {
+      if (failed(schedule))
+        return true;
+      bool isFaster = isLibraryFaster(original, *schedule, estimates);
+      if (isFaster)
+        reason = estimates;
+      return isFaster;
+    };
+    if (declines())
       return failure();
     std::unique_ptr<CpuKernel> emitter = emit(kernel, *dims, *schedule, reason);
     if (!emitter && schedule->opLanes) {
       options.opLanes = "never";
       schedule = Schedule::choose(kernel, *dims, options, reason);
-      if (failed(schedule) || isLibraryFaster(original, *schedule, reason))
+      if (declines())
         return failure();
       emitter = emit(kernel, *dims, *schedule, reason);
     }
@@ -106,9 +128,12 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
 
     int64_t tiles = schedule->getTiles(kernel.getCount());
     LaunchOp launch = replaceWithLaunch(kernel, function.getSymName(), tiles, emitter->getEqualSizes());
+    launch->setAttr(choiceAttrName, StringAttr::get(&getContext(), estimates));
     if (llvm::any_of(emitter->getPackedLanes(), [](int64_t lanes) { return lanes != 0; }))
       launch->setAttr("pfcn.packed", Builder(&getContext()).getDenseI64ArrayAttr(emitter->getPackedLanes()));
     return success();
   }
+
+  CpuMachine model;
 };
 } // namespace

@@ -164,7 +164,7 @@ double LaneChooser::getCost(linalg::GenericOp op, Choice choice,
     }
   bool isFolded =
       choice.loop != Choice::none && op.getIteratorTypesArray()[choice.loop] == utils::IteratorType::reduction;
-  if (reduces && (isFolded || !hasParallel)) // one accumulator, whose additions wait for each other
+  if (reduces && !hasParallel) // one accumulator, whose additions wait for each other
     each = std::max(each, 4.0);
   return times * (iterations * each + (isFolded ? results * foldCost : 0)) + once;
 }

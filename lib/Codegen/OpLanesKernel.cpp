@@ -300,7 +300,8 @@ void OpLanesKernel::walkBlocks(linalg::GenericOp root, ArrayRef<linalg::GenericO
   walk(walk, 0);
 }
 
-/// A sum whose terms lie across the lanes: one partial sum per lane, and one of what is left over.
+/// Sums whose terms lie across the lanes: of each, one partial sum per lane, and one of what is left over. A few are
+/// under way together, since the additions of one would wait for each other.
 void OpLanesKernel::emitFolded(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue,
                                SmallVector<OpFoldResult> &indices, ArrayRef<unsigned> parallel) {
   SmallVector<int64_t> sizes = root.getStaticLoopRanges();
@@ -309,24 +310,60 @@ void OpLanesKernel::emitFolded(linalg::GenericOp root, ArrayRef<linalg::GenericO
   root.getReductionDims(reductions);
   llvm::erase_if(reductions,
                  [&](unsigned loop) { return loop == folded || schedule.isOuter(dims.getClass(root, loop)); });
+  SmallVector<BlockedLoop> order;
+  for (unsigned loop : parallel)
+    order.push_back({loop, 1});
+  if (!order.empty())
+    order.back().count = chooseBlock(sizes[order.back().loop], options.accumulators / 2);
+  SmallVector<BlockedLoop> block;
+  auto walk = [&](auto &self, size_t depth) -> void {
+    if (!failure.empty())
+      return;
+    if (depth == order.size())
+      return emitFoldedBlock(root, epilogue, indices, reductions, block);
+    auto [loop, count] = order[depth];
+    auto emitPart = [&](OpFoldResult first, int64_t size) {
+      indices[loop] = first;
+      block.push_back({loop, size});
+      self(self, depth + 1);
+      block.pop_back();
+    };
+    builder.loop(builder.constant(sizes[loop] / count * count), count,
+                 [&](OpFoldResult first) { emitPart(first, count); });
+    if (int64_t rest = sizes[loop] % count)
+      emitPart(builder.constant(sizes[loop] - rest), rest);
+  };
+  walk(walk, 0);
+}
+
+void OpLanesKernel::emitFoldedBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue,
+                                    SmallVector<OpFoldResult> &indices, ArrayRef<unsigned> reductions,
+                                    ArrayRef<BlockedLoop> block) {
+  SmallVector<int64_t> sizes = root.getStaticLoopRanges();
+  unsigned folded = lanes.get(root).loop;
   Location loc = builder.getLoc();
   Type element = cast<RankedTensorType>(root->getResult(0).getType()).getElementType();
   int64_t size = sizes[folded], step = builder.getLanes(), whole = size / step * step;
-  auto addTerms = [&](ArrayRef<Value> sums) -> SmallVector<Value> {
+  int64_t count = 1;
+  for (const BlockedLoop &blocked : block)
+    count *= blocked.count;
+  auto addAt = [&](OpFoldResult index, ArrayRef<Value> sums) {
+    indices[folded] = index;
+    SmallVector<Value> added;
+    for (auto [i, sum] : llvm::enumerate(sums))
+      added.push_back(emitPayload(root, getPoint(indices, block, i), {}, {}, sum));
+    return failure.empty() ? added : SmallVector<Value>(sums);
+  };
+  // The vectors, and behind them what is left over.
+  auto addTerms = [&](ArrayRef<Value> sums) {
     activeLoops[root] = folded;
-    SmallVector<Value> vectors =
-        builder.loop(whole, step, sums.front(), [&](OpFoldResult index, ArrayRef<Value> carried) -> SmallVector<Value> {
-          indices[folded] = index;
-          Value sum = emitPayload(root, indices, {}, {}, carried.front());
-          return {failure.empty() ? sum : carried.front()};
-        });
+    SmallVector<Value> added = builder.loop(whole, step, sums.take_front(count), addAt);
     activeLoops.erase(root);
-    Value rest = sums.back();
-    for (int64_t i = whole; i < size && failure.empty(); ++i) {
-      indices[folded] = builder.constant(i);
-      rest = emitPayload(root, indices, {}, {}, rest);
-    }
-    return {vectors.front(), failure.empty() ? rest : sums.back()};
+    SmallVector<Value> rests(sums.drop_front(count));
+    for (int64_t i = whole; i < size && failure.empty(); ++i)
+      rests = addAt(builder.constant(i), rests);
+    added.append(rests);
+    return added;
   };
   auto walk = [&](auto &self, size_t depth, ArrayRef<Value> sums) -> SmallVector<Value> {
     if (depth == reductions.size())
@@ -336,22 +373,21 @@ void OpLanesKernel::emitFolded(linalg::GenericOp root, ArrayRef<linalg::GenericO
       return self(self, depth + 1, carried);
     });
   };
-  auto shape = llvm::map_to_vector(parallel, [&](unsigned loop) { return sizes[loop]; });
-  builder.loops(shape, [&](ArrayRef<OpFoldResult> inner) {
-    if (!failure.empty())
-      return;
-    for (auto [loop, index] : llvm::zip(parallel, inner))
-      indices[loop] = index;
-    OpOperand *init = root.getDpsInitOperand(0);
-    Value start = loadOperand(init->get(), root.getMatchingIndexingMap(init), indices);
+  OpOperand *init = root.getDpsInitOperand(0);
+  Value zeros = arith::ConstantOp::create(builder, loc, builder.getZeroAttr(builder.getLaneType(element)));
+  SmallVector<Value> sums(count, zeros);
+  for (int64_t i = 0; i < count; ++i) {
+    Value start = loadOperand(init->get(), root.getMatchingIndexingMap(init), getPoint(indices, block, i));
     if (!start)
       return;
-    Value zeros = arith::ConstantOp::create(builder, loc, builder.getZeroAttr(builder.getLaneType(element)));
-    SmallVector<Value> sums = walk(walk, 0, {zeros, start});
-    Value sum = vector::ReductionOp::create(builder, loc, vector::CombiningKind::ADD, sums.front(), sums.back(),
+    sums.push_back(start);
+  }
+  sums = walk(walk, 0, sums);
+  for (int64_t i = 0; i < count && failure.empty(); ++i) {
+    Value sum = vector::ReductionOp::create(builder, loc, vector::CombiningKind::ADD, sums[i], sums[count + i],
                                             arith::FastMathFlags::reassoc);
-    emitEpilogue(root, epilogue, indices, sum);
-  });
+    emitEpilogue(root, epilogue, getPoint(indices, block, i), sum);
+  }
 }
 
 //===----------------------------------------------------------------------------===//

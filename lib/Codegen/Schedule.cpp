@@ -3,7 +3,6 @@
 #include "pfcn/Codegen/Schedule.h"
 
 #include "pfcn/Analysis/Work.h"
-#include "pfcn/Codegen/LibraryCost.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -216,7 +215,10 @@ public:
     // What a tile holds is read again at each of its points.
     double held = scratchBytes + (points > 1 ? packedBytes : 0);
     double slow = held > secondCacheBytes ? 4.0 : held > firstCacheBytes ? 1.5 : 1.0;
-    return std::max(tiles * (perTile + points * perPoint * slow), getStreamCost(tiles * tileBytes));
+    double each = perPoint * slow;
+    if (schedule.opLanes && points > 1) // which read what the tile has where it lies, point by point
+      each = std::max(each, options.machine.getStreamCost(tileBytes));
+    return std::max(tiles * (perTile + points * each), options.machine.getStreamCost(tiles * tileBytes));
   }
   int64_t getScratchBytes() const { return scratchBytes; }
 
@@ -387,7 +389,8 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
   if (failed(common))
     return failure();
   Schedule base = *common;
-  int64_t width = options.lanes ? options.lanes : std::max<int64_t>(1, options.vectorBytes / computeBytes(kernel));
+  int64_t width =
+      options.lanes ? options.lanes : std::max<int64_t>(1, options.machine.vectorBytes / computeBytes(kernel));
   SmallVector<Schedule> candidates;
   for (int cls : llvm::concat<const int>(ArrayRef<int>(base.instanceClass), base.outerClasses)) {
     candidates.push_back(base);
@@ -434,6 +437,14 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
     return failure();
   }
   return *best;
+}
+
+std::string Schedule::describe() const {
+  if (opLanes)
+    return "one kernel, each op with lanes of its own";
+  std::string what = lanesAreInstances() ? "instances" : summedClass == laneClass ? "what is summed over" : "the batch";
+  return lanes == 1 ? "one kernel without lanes"
+                    : "one kernel, " + what + " across " + std::to_string(lanes) + " lanes";
 }
 
 /// Whether no element of a result is made of several of another value.

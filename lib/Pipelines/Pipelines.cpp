@@ -47,7 +47,7 @@ void mlir::pfcn::buildCpuPipeline(OpPassManager &pm, const CpuPipelineOptions &o
   lower.vectorBytes = options.vectorBytes;
   lower.packWeights = options.packWeights;
   lower.opLanes = options.opLanes;
-  lower.libraryRate = options.libraryRate;
+  lower.machine = options.machine;
   pm.addPass(createLowerKernels(lower));
   addCleanup(pm);
 }

@@ -1,6 +1,7 @@
 //===- Compile.cpp - from an imported model to a plan ------------------------------===//
 
 #include "pfcn/Runtime/Compile.h"
+#include "pfcn/Runtime/Calibrate.h"
 
 #include "pfcn/Codegen/Launches.h"
 #include "pfcn/Cuda/Images.h"
@@ -277,11 +278,10 @@ void Compiler::lower() {
     };
     return runPasses(build, "lowering");
   }
-  llvm::Expected<int64_t> vectorBytes = Target().getVectorBytes();
-  TORCH_CHECK(vectorBytes, "pfcn: ", llvm::toString(vectorBytes.takeError()));
-  auto build = [vectorBytes = *vectorBytes, packWeights = options.freeze](mlir::OpPassManager &manager) {
+  auto build = [machine = loadMachine(), packWeights = options.freeze](mlir::OpPassManager &manager) {
     CpuPipelineOptions pipeline;
-    pipeline.vectorBytes = vectorBytes;
+    pipeline.vectorBytes = machine.vectorBytes;
+    pipeline.machine = machine.str();
     pipeline.packWeights = packWeights;
     buildCpuPipeline(manager, pipeline);
     manager.addPass(mlir::createSymbolDCEPass()); // functions of single instances that were not chosen

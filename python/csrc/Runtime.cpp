@@ -6,6 +6,7 @@
 #include "Module.h"
 
 #include "pfcn/Runtime/Binding.h"
+#include "pfcn/Runtime/Calibrate.h"
 #include "pfcn/Runtime/Compile.h"
 #include "pfcn/Runtime/CudaLaunch.h"
 #include "pfcn/Runtime/MachineProbe.h"
@@ -308,5 +309,15 @@ void pfcn::bindRuntime(py::module_ &module) {
              py::call_guard<py::gil_scoped_release>(), "Bytes per second of reading a working set of this size.");
   module.def("probe_peak_flops", &probePeakFlops, py::arg("threads"), py::call_guard<py::gil_scoped_release>(),
              "Single-precision operations per second of multiply-adds alone.");
+  module.def(
+      "calibrate",
+      [](const std::string &text) {
+        mlir::pfcn::CpuMachine machine = text.empty() ? measureMachine() : loadMachine();
+        llvm::Error error = machine.set(text);
+        TORCH_CHECK_VALUE(!error, "pfcn: ", llvm::toString(std::move(error)));
+        storeMachine(machine);
+        return loadMachine().str();
+      },
+      py::arg("text"), "Measures what the cost models know of this machine, or sets it; stores and returns it.");
   bindCompile(module);
 }

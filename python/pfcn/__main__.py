@@ -1,4 +1,5 @@
-"""`python -m pfcn explain model.pt --input-shapes=1x20000xf32`: what would be fused, and why."""
+"""`python -m pfcn explain model.pt --input-shapes=1x20000xf32`: what would be fused, and why;
+`python -m pfcn calibrate`: measures what the estimates are made of."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from . import _C
 from .compile import explain
 from .errors import Error, InputError
 
@@ -54,6 +56,20 @@ def load(path: Path) -> torch.nn.Module:
             raise InputError(f"{path} is no TorchScript file: {first}") from error
 
 
+def calibrate(text: str) -> int:
+    """Stores the numbers in the cache of compiled kernels, and prints them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        print("\n".join(_C.calibrate(text).split(";")))
+    except ValueError as error:
+        print(f"pfcn calibrate: error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        torch.set_num_threads(threads)
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, or 1 with one line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m pfcn", description=__doc__)
@@ -64,7 +80,14 @@ def main(argv: list[str] | None = None) -> int:
                          help="one for each input, separated by commas")  # fmt: skip
     command.add_argument("--json", action="store_true", help="the report as JSON")
     command.add_argument("--svg", type=Path, metavar="FILE", help="draw before and after")
+    command = commands.add_parser(
+        "calibrate", help="measure this machine, for compilations to come"
+    )
+    command.add_argument("--set", metavar="TEXT", default="",
+                         help="instead of measuring: 'call=3000;library-rate=0.4'")  # fmt: skip
     args = parser.parse_args(argv)
+    if args.command == "calibrate":
+        return calibrate(args.set)
     try:
         inputs = tuple(map(parse_shape, args.input_shapes.split(",")))
         report = explain(load(args.model), inputs)

@@ -31,7 +31,7 @@ class Group:
     reason: str  # why these instances are one group
     tensor_cores: str = ""  # the instruction that multiplies its matrices, or ""
     declined: str = ""  # why there is no kernel, or ""
-    choice: str = ""  # on a GPU: one kernel, several or cuBLAS, and the estimates
+    choice: str = ""  # what lies across the lanes; one kernel, several or a library; estimates
     where: str = ""  # module path and source line of the first instance
     # Of all instances, for the sizes that were compiled (an open size counts as 64). Of operators
     # that are foreign to the compiler nothing is known, and they count as no flops.

@@ -1,6 +1,6 @@
 // RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-cpu=op-lanes=never | FileCheck %s
 // RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-cpu=op-lanes=never --remarks-filter="pfcn.*" 2>&1 >/dev/null | FileCheck %s --check-prefix=REMARK
-// RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-cpu=library-rate=0 | FileCheck %s --check-prefix=ALWAYS
+// RUN: pfcn-opt %s --split-input-file --pfcn-pipeline-cpu=machine=library-rate=0 | FileCheck %s --check-prefix=ALWAYS
 
 // An op that mixes instances cannot be cut into tiles of them. (Batching never makes such a body.)
 
@@ -86,7 +86,7 @@ func.func @foreign(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
 // Four layers of 1024 x 1024: nothing that a call costs counts beside the products, which a library computes
 // in blocks for its caches.
 
-// REMARK: Reason="library GEMM is estimated faster: {{[0-9]+}} thousand vector operations, and {{[0-9]+}} in one kernel", kernel=large
+// REMARK: Reason="library GEMM is estimated faster: {{[0-9.]+}} us, and {{[0-9.]+}} us as one kernel", kernel=large
 // CHECK: pfcn.kernel "large"
 // CHECK-SAME: pfcn.declined = "library GEMM is estimated faster
 // CHECK: pfcn.batch_matmul

@@ -1,7 +1,7 @@
 // RUN: pfcn-opt %s --pfcn-lower-kernels=lanes=4 | FileCheck %s
 // Four instances lie across the four lanes of a vector.
 
-// CHECK: pfcn.launch @relu_x4 count 4 tiles 1
+// CHECK: pfcn.launch @relu_x4 count 4 tiles 1 {{.*}}pfcn.choice = "one kernel, instances across 4 lanes, estimated at
 // CHECK: func.func @relu_x4
 // CHECK: vector.from_elements
 // CHECK: arith.maximumf %{{.*}} : vector<4xf32>

@@ -33,7 +33,11 @@ class Target:
     def pipeline(self) -> str:
         pack = "true" if self.pack_weights else "false"
         # Kernels for all, also where the library's matrix products would be faster.
-        options = [f"vector-bytes={self.vector_bytes}", f"pack-weights={pack}", "library-rate=0"]
+        options = [
+            f"vector-bytes={self.vector_bytes}",
+            f"pack-weights={pack}",
+            "machine=library-rate=0",
+        ]
         options.append(f"op-lanes={self.op_lanes}")
         return "--pfcn-pipeline-cpu=" + " ".join(options)
 

@@ -55,6 +55,16 @@ def test_matches_eager(kind, options, pick):
         assert fast.report.launches == 1
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_gates_across_the_lanes(kind):
+    """Three instances fill no vector, and the gates of one do."""
+    model = Bank(kind, 3, PICKS["sequence"], **OPTIONS["plain"]).eval()
+    x = torch.randn(2, 6, 3 * INPUTS)
+    model.models = nn.ModuleList(kind(INPUTS, 19, **OPTIONS["plain"]) for _ in range(3))
+    [group] = assert_matches(model, (x,)).report.groups
+    assert "each op with lanes of its own" in group.choice
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_dtypes(dtype):
     x = torch.randn(4, 6, 5 * INPUTS, dtype=dtype)

@@ -7,6 +7,7 @@
 #ifndef PFCN_CODEGEN_LIBRARYCOST_H
 #define PFCN_CODEGEN_LIBRARYCOST_H
 
+#include "pfcn/Codegen/CpuMachine.h"
 #include "pfcn/Dialect/Pfcn.h"
 
 #include <optional>
@@ -24,13 +25,9 @@ struct LibraryCost {
   double getLeast() const { return prefersSingle() ? *single : batched; }
 };
 
-/// Vector operations that the ops of a kernel take one by one, on matrix products that reach the part `rate`
-/// of the peak. None where the body is no longer made of ops of the dialect.
-std::optional<LibraryCost> estimateLibrary(KernelOp kernel, int64_t vectorBytes, double rate);
-
-/// Vector operations in whose time one stream of `bytes` is read: from the second cache, from the last, or
-/// from memory.
-double getStreamCost(double bytes);
+/// Vector operations that the ops of a kernel take one by one. None where the body is no longer made of ops of the
+/// dialect.
+std::optional<LibraryCost> estimateLibrary(KernelOp kernel, const CpuMachine &machine);
 
 } // namespace mlir::pfcn
 

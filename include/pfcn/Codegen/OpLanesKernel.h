@@ -32,6 +32,8 @@ private:
   void activate(linalg::GenericOp root, unsigned loop, SmallVectorImpl<linalg::GenericOp> &epilogue);
   void emitFolded(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> &indices,
                   ArrayRef<unsigned> parallel);
+  void emitFoldedBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> &indices,
+                       ArrayRef<unsigned> reductions, ArrayRef<BlockedLoop> block);
   int64_t countSteps(linalg::GenericOp root, unsigned loop);
   SmallVector<BlockedLoop> chooseBlocks(linalg::GenericOp root, ArrayRef<unsigned> parallel);
   SmallVector<BlockedLoop> orderLoops(linalg::GenericOp root, ArrayRef<unsigned> parallel,

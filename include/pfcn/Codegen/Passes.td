@@ -30,6 +30,8 @@ def LowerKernels : Pass<"pfcn-lower-kernels", "::mlir::ModuleOp"> {
     Declines, leaving the kernel as it is, with the reason as a remark and as its attribute `pfcn.declined`: where an
     op has no lowering, where one mixes instances or its dimensions are dynamic, where a tile's
     scratch exceeds `max-scratch`, and where the library's matrix products are estimated to be faster. Such a kernel runs op by op.
+
+    What lies across the lanes, and both estimates, are the launch's attribute `pfcn.choice`.
   }];
   let options = [
     Option<"vectorBytes", "vector-bytes", "int64_t", /*default=*/"64", "bytes of a SIMD register of the target">,
@@ -39,8 +41,10 @@ def LowerKernels : Pass<"pfcn-lower-kernels", "::mlir::ModuleOp"> {
            "expect stacks of parameters packed in tiles of lanes (frozen weights)">,
     Option<"opLanes", "op-lanes", "std::string", /*default=*/"\"auto\"",
            "whether ops choose lanes of their own: `auto` where that is estimated to be quicker, `never`, or `always`">,
-    Option<"libraryRate", "library-rate", "double", /*default=*/"0.5",
-           "the part of the peak rate at which a library multiplies matrices; 0 to take no kernel for slower than it">
+    Option<"machine", "machine", "std::string", /*default=*/"\"\"",
+           "what estimates are made of, such as `call=3000;matrix=50;library-rate=0.4`: ns of a call of torch's and of a small "
+           "matrix in it, the part of the peak rate at which it multiplies (0 to take no kernel for slower than the library), "
+           "ns of a vector `operation`, and of a line from `second-cache`, `last-cache` and `memory`">
   ];
   let dependentDialects = [
     "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",

@@ -10,6 +10,7 @@
 #ifndef PFCN_CODEGEN_SCHEDULE_H
 #define PFCN_CODEGEN_SCHEDULE_H
 
+#include "pfcn/Codegen/CpuMachine.h"
 #include "pfcn/Codegen/OpLanes.h"
 #include "pfcn/Codegen/ParallelDims.h"
 #include "pfcn/Dialect/Pfcn.h"
@@ -20,8 +21,7 @@
 namespace mlir::pfcn {
 
 struct ScheduleOptions {
-  /// Bytes of a SIMD register of the target.
-  int64_t vectorBytes = 64;
+  CpuMachine machine;
   /// Lanes to use instead of the width of the register; 0 to let the schedule choose.
   int64_t lanes = 0;
   /// Bytes of scratch that a tile may take.
@@ -65,6 +65,9 @@ struct Schedule {
   }
   /// Tiles of the instance dimension; the last overlaps its neighbour where `count` is no multiple.
   int64_t getTiles(int64_t count) const { return lanesAreInstances() ? llvm::divideCeil(count, lanes) : count; }
+
+  /// The choice in words.
+  std::string describe() const;
 
   /// What choices have in common; fails where instances cannot be walked on their own. `everyClass`: the innermost
   /// dimension is not left to the ops.

@@ -25,10 +25,9 @@ struct CpuPipelineOptions : PassPipelineOptions<CpuPipelineOptions> {
   Option<std::string> opLanes{*this, "op-lanes",
                               llvm::cl::desc("whether ops choose lanes of their own: auto, never or always"),
                               llvm::cl::init("auto")};
-  Option<double> libraryRate{*this, "library-rate",
-                             llvm::cl::desc("the part of the peak rate at which a library multiplies matrices; 0 to "
-                                            "take no kernel for slower than it"),
-                             llvm::cl::init(0.5)};
+  Option<std::string> machine{*this, "machine",
+                              llvm::cl::desc("what estimates are made of, such as `call=3000;library-rate=0.4`"),
+                              llvm::cl::init("")};
 };
 
 struct NvvmPipelineOptions : PassPipelineOptions<NvvmPipelineOptions> {
