@@ -46,6 +46,9 @@ sanitize: setup
 	  .venv/bin/lit -sv build-$$preset/test && \
 	  (eval "$$(.venv/bin/python test/sanitizers.py)" && build-$$preset/bin/pfcn-unittests) || exit 1; \
 	done
+	cmake --build build-tsan -j $(JOBS) --target _C
+	eval "$$(.venv/bin/python test/sanitizers.py)" && LD_PRELOAD=$$(clang-22 -print-file-name=libclang_rt.tsan-x86_64.so) \
+	  $(PYTHON) -m pytest -q -n0 -o pythonpath=build-tsan/python test/python/test_load.py -k thread
 
 docs: build
 	@$(PYTHON) tools/dev/reference.py

@@ -516,8 +516,12 @@ static bool trainBatchNorm(CallImporter &call) {
   auto number = [&](double value) { return call.scalar(value, meta.dtype); };
   auto mul = [&](Value x, Value y) -> Value { return MulOp::create(b, loc, x, y); };
   auto add = [&](Value x, Value y) -> Value { return AddOp::create(b, loc, x, y); };
-  Value mean = MeanOp::create(b, loc, input, dims, /*keepdim=*/true);
-  Value centered = SubOp::create(b, loc, input, mean);
+  // Torch adds up in f64. Here, a first mean takes away what the elements have in common, whose rounding would show
+  // where they differ by little; a second one is of the rest. Any number in the place of the first gives the same.
+  Value estimate = DetachOp::create(b, loc, MeanOp::create(b, loc, input, dims, /*keepdim=*/true));
+  Value shifted = SubOp::create(b, loc, input, estimate);
+  Value rest = MeanOp::create(b, loc, shifted, dims, /*keepdim=*/true);
+  Value centered = SubOp::create(b, loc, shifted, rest), mean = add(estimate, rest);
   Value variance = MeanOp::create(b, loc, mul(centered, centered), dims, /*keepdim=*/true);
   Value scale = RsqrtOp::create(b, loc, variance.getType(), add(variance, number(call.number(7))));
   Value result = mul(centered, scale);
