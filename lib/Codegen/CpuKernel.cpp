@@ -8,6 +8,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/IR/SymbolTable.h"
+#include "llvm/Support/CheckedArithmetic.h"
 
 using namespace mlir;
 using namespace mlir::pfcn;
@@ -27,7 +28,10 @@ static SmallVector<int64_t> getStrides(Value whole) {
     strides[dim] = stride;
     if (!isContiguous(whole) || type.isDynamicDim(dim))
       break;
-    stride *= type.getDimSize(dim);
+    std::optional<int64_t> next = llvm::checkedMul(stride, type.getDimSize(dim));
+    if (!next)
+      break;
+    stride = *next;
   }
   return strides;
 }

@@ -17,10 +17,13 @@ using namespace mlir::pfcn;
 
 Value LaneBuilder::toValue(OpFoldResult value) { return getValueOrCreateConstantIndexOp(*this, loc, value); }
 
+/// As the code that computes it would.
+static int64_t wrap(uint64_t value) { return static_cast<int64_t>(value); }
+
 OpFoldResult LaneBuilder::add(OpFoldResult a, OpFoldResult b) {
   std::optional<int64_t> x = getConstantIntValue(a), y = getConstantIntValue(b);
   if (x && y)
-    return constant(*x + *y);
+    return constant(wrap(static_cast<uint64_t>(*x) + static_cast<uint64_t>(*y)));
   if (x == 0)
     return b;
   if (y == 0)
@@ -31,7 +34,7 @@ OpFoldResult LaneBuilder::add(OpFoldResult a, OpFoldResult b) {
 OpFoldResult LaneBuilder::mul(OpFoldResult a, OpFoldResult b) {
   std::optional<int64_t> x = getConstantIntValue(a), y = getConstantIntValue(b);
   if (x && y)
-    return constant(*x * *y);
+    return constant(wrap(static_cast<uint64_t>(*x) * static_cast<uint64_t>(*y)));
   if (x == 0 || y == 0)
     return constant(0);
   if (x == 1)

@@ -11,6 +11,7 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/CheckedArithmetic.h"
 
 using namespace mlir;
 using namespace mlir::pfcn;
@@ -95,10 +96,13 @@ LogicalResult AccessAttr::verifyFits(function_ref<InFlightDiagnostic()> emitErro
   if (!isAffine() && static_cast<int64_t>(getTable().size()) != count)
     return emitError() << "access has a table of " << getTable().size() << " starts for " << count << " instances";
   int64_t extent = whole.getDimSize(getDim());
+  if (isAffine() && !llvm::checkedMulAdd(std::max<int64_t>(count - 1, 0), getStride(), getOffset()))
+    return emitError() << "access of instance " << count - 1 << " is beyond what can be addressed";
   for (int64_t i = 0; i < count; ++i) {
     int64_t start = getStart(i);
     if (start < 0 || (!ShapedType::isDynamic(extent) && start > extent - getSize()))
-      return emitError() << "instance " << i << " accesses elements [" << start << ", " << start + getSize()
+      return emitError() << "instance " << i << " accesses elements [" << start << ", "
+                         << llvm::checkedAdd(start, getSize()).value_or(std::numeric_limits<int64_t>::max())
                          << ") of dimension " << getDim() << " of size " << extent;
     if (isAffine() && i + 1 < count)
       i = std::max(i, count - 2); // a progression fits if its first and last element do
@@ -124,6 +128,10 @@ Attribute AccessAttr::parse(AsmParser &parser, Type) {
     return {};
   if (kind == AccessKind::Slice && (parser.parseKeyword("size") || parser.parseInteger(size)))
     return {};
+  if (size < 0) {
+    parser.emitError(parser.getCurrentLocation(), "a slice of negative size");
+    return {};
+  }
   if (succeeded(parser.parseOptionalKeyword("at"))) {
     stride = 0;
     if (parser.parseCommaSeparatedList(AsmParser::Delimiter::Square,

@@ -8,6 +8,7 @@
 
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/StringSwitch.h"
+#include "llvm/Support/CheckedArithmetic.h"
 
 using namespace mlir;
 using namespace mlir::pfcn;
@@ -382,8 +383,10 @@ LogicalResult CatOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc
         shape[i] = ShapedType::isDynamic(shape[i]) ? size : shape[i];
       else if (ShapedType::isDynamic(size) || ShapedType::isDynamic(shape[i]))
         shape[i] = ShapedType::kDynamic;
+      else if (std::optional<int64_t> sum = llvm::checkedAdd(shape[i], size))
+        shape[i] = *sum;
       else
-        shape[i] += size;
+        return emitOptionalError(loc, "the result of cat has more elements than can be counted");
     }
   }
   types.push_back(RankedTensorType::get(shape, first.getElementType()));

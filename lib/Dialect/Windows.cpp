@@ -13,12 +13,23 @@
 using namespace mlir;
 using namespace mlir::pfcn;
 
-static bool allPositive(ArrayRef<int64_t> values) {
-  return llvm::all_of(values, [](int64_t value) { return value > 0; });
+/// Of what is below this, products and their sums are exact.
+static constexpr int64_t limit = int64_t{1} << 30;
+
+static bool allWithin(ArrayRef<int64_t> values, int64_t least) {
+  return llvm::all_of(values, [&](int64_t value) { return value >= least && value < limit; });
 }
 
-static bool noneNegative(ArrayRef<int64_t> values) {
-  return llvm::none_of(values, [](int64_t value) { return value < 0; });
+static bool allPositive(ArrayRef<int64_t> values) { return allWithin(values, 1); }
+
+static bool noneNegative(ArrayRef<int64_t> values) { return allWithin(values, 0); }
+
+/// Sizes along which windows move. One that is not known is negative.
+static LogicalResult verifyWalked(std::optional<Location> loc, ArrayRef<int64_t> sizes) {
+  for (int64_t size : sizes)
+    if (size >= limit)
+      return emitOptionalError(loc, "windows over ", size, " elements, where less than 2^30 are supported");
+  return success();
 }
 
 //===----------------------------------------------------------------------------===//
@@ -53,9 +64,12 @@ LogicalResult ConvOp::inferReturnTypes(MLIRContext *, std::optional<Location> lo
     if (static_cast<int64_t>(size) != spatial)
       return emitOptionalError(loc, "stride, padding and dilation must have one entry per dimension");
   if (!allPositive(adaptor.getStride()) || !allPositive(adaptor.getDilation()) || !noneNegative(adaptor.getPadding()) ||
-      !noneNegative(adaptor.getOutputPadding()) || adaptor.getGroups() < 1)
-    return emitOptionalError(loc, "stride, dilation and groups must be positive, and paddings not negative");
+      !noneNegative(adaptor.getOutputPadding()) || !allPositive(adaptor.getGroups()))
+    return emitOptionalError(loc,
+                             "stride, dilation and groups must be positive, paddings not negative, and all below 2^30");
   ArrayRef<int64_t> image = input.getShape().take_back(rank), filter = weight.getShape().take_back(rank);
+  if (failed(verifyWalked(loc, image.drop_front())) || failed(verifyWalked(loc, filter.drop_front())))
+    return failure();
   int64_t groups = adaptor.getGroups();
   // The gradient of a weight has the samples, of which the number may not be known, as channels.
   int64_t perGroup = ShapedType::isDynamic(filter[1]) ? filter[1] : filter[1] * groups;
@@ -118,8 +132,11 @@ static LogicalResult inferPool(std::optional<Location> loc, Value input, ArrayRe
       (!dilation.empty() && dilation.size() != kernel.size()))
     return emitOptionalError(loc, "pooling takes one entry of each kind for each of its dimensions");
   if (!allPositive(kernel) || !allPositive(stride) || !allPositive(dilation) || !noneNegative(padding))
-    return emitOptionalError(loc, "windows, strides and dilations must be positive, and paddings not negative");
+    return emitOptionalError(
+        loc, "windows, strides and dilations must be positive, paddings not negative, and all below 2^30");
   SmallVector<int64_t> shape(type.getShape());
+  if (failed(verifyWalked(loc, type.getShape().take_back(spatial))))
+    return failure();
   for (int64_t i = 0; i < spatial; ++i) {
     int64_t &size = shape[type.getRank() - spatial + i];
     size = countWindows(size, kernel[i], stride[i], padding[i], dilation.empty() ? 1 : dilation[i], ceil);
@@ -146,8 +163,10 @@ LogicalResult PadOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc
   ArrayRef<int64_t> low = adaptor.getLow(), high = adaptor.getHigh();
   if (low.size() != high.size() || static_cast<int64_t>(low.size()) > type.getRank() || !noneNegative(low) ||
       !noneNegative(high))
-    return emitOptionalError(loc, "pad takes as many low as high paddings, none of them negative");
+    return emitOptionalError(loc, "pad takes as many low as high paddings, none of them negative or beyond 2^30");
   SmallVector<int64_t> shape(type.getShape());
+  if (failed(verifyWalked(loc, type.getShape().take_back(low.size()))))
+    return failure();
   for (size_t i = 0; i < low.size(); ++i) {
     int64_t &size = shape[shape.size() - low.size() + i];
     if (!ShapedType::isDynamic(size))

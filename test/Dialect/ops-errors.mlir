@@ -696,3 +696,24 @@ func.func @adjoint_of_a_weight_that_does_not_fit(%g: tensor<3x5x4xf32>, %u: tens
   %0 = pfcn.recurrence_adjoint "tanh" %g, %g, %u : (tensor<3x5x4xf32>, tensor<3x5x4xf32>, tensor<4x3xf32>) -> tensor<3x5x4xf32>
   return
 }
+
+// -----
+
+// expected-error @below {{a slice of negative size}}
+#bad = #pfcn.access<slice dim 0 size -1>
+
+// -----
+
+func.func @gather_beyond(%x: tensor<1x8xf32>) {
+  // expected-error @+1 {{instance 0 accesses elements [9223372036854775806, 9223372036854775807) of dimension 1}}
+  %0 = pfcn.gather_instances %x <slice dim 1 size 3 at [9223372036854775806, 6]> : tensor<1x8xf32> -> tensor<2x1x3xf32>
+  return
+}
+
+// -----
+
+func.func @gather_far(%x: tensor<1x8xf32>) {
+  // expected-error @+1 {{access of instance 1 is beyond what can be addressed}}
+  %0 = pfcn.gather_instances %x <slice dim 1 size 3 stride 9223372036854775807 offset 3> : tensor<1x8xf32> -> tensor<2x1x3xf32>
+  return
+}

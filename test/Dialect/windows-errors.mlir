@@ -22,7 +22,7 @@ func.func @entries(%x: tensor<2x3x9xf32>, %w: tensor<4x3x2xf32>) {
 
 func.func @window(%x: tensor<2x3x9xf32>) {
   // expected-error @+2 {{failed to infer returned types}}
-  // expected-error @+1 {{windows, strides and dilations must be positive, and paddings not negative}}
+  // expected-error @+1 {{windows, strides and dilations must be positive, paddings not negative, and all below 2^30}}
   %0 = pfcn.avg_pool %x {kernel = array<i64: 2>, stride = array<i64: 0>, padding = array<i64: 0>}
     : tensor<2x3x9xf32> -> tensor<2x3x8xf32>
   return
@@ -54,4 +54,44 @@ func.func @yields(%x: tensor<4xf32>) -> tensor<3xf32> {
     pfcn.yield %a : tensor<4xf32>
   }
   return %y : tensor<3xf32>
+}
+
+// -----
+
+// Numbers of which a sum would not fit into 64 bits.
+
+func.func @huge_stride(%x: tensor<2x3x9xf32>) {
+  // expected-error @+2 {{failed to infer returned types}}
+  // expected-error @+1 {{all below 2^30}}
+  %0 = pfcn.avg_pool %x {kernel = array<i64: 2>, stride = array<i64: 1>, padding = array<i64: 9223372036854775807>}
+    : tensor<2x3x9xf32> -> tensor<2x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @huge_input(%x: tensor<2x3x4611686018427387904xf32>) {
+  // expected-error @+2 {{failed to infer returned types}}
+  // expected-error @+1 {{windows over 4611686018427387904 elements}}
+  %0 = pfcn.avg_pool %x {kernel = array<i64: 2>, stride = array<i64: 1>, padding = array<i64: 0>}
+    : tensor<2x3x4611686018427387904xf32> -> tensor<2x3x8xf32>
+  return
+}
+
+// -----
+
+func.func @huge_padding(%x: tensor<2x3xf32>) {
+  // expected-error @+2 {{failed to infer returned types}}
+  // expected-error @+1 {{none of them negative or beyond 2^30}}
+  %0 = pfcn.pad %x low [9223372036854775807] high [2] : tensor<2x3xf32> -> tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @huge_cat(%x: tensor<4611686018427387904x1xf32>) {
+  // expected-error @+2 {{failed to infer returned types}}
+  // expected-error @+1 {{more elements than can be counted}}
+  %0 = pfcn.cat %x, %x dim 0 : (tensor<4611686018427387904x1xf32>, tensor<4611686018427387904x1xf32>) -> tensor<?x1xf32>
+  return
 }
