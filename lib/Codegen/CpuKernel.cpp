@@ -184,8 +184,11 @@ OpFoldResult CpuKernel::placeLanes(OpFoldResult start, OpFoldResult size) {
   return arith::MinSIOp::create(builder, builder.getLoc(), builder.toValue(start), last).getResult();
 }
 
-void CpuKernel::walkOuter(size_t, OpFoldResult size, int64_t step, function_ref<void(OpFoldResult)> body) {
-  builder.loop(size, step, body);
+void CpuKernel::walkOuter(size_t depth, OpFoldResult size, int64_t step, function_ref<void(OpFoldResult)> body) {
+  if (depth != 0 || schedule.parts == 1)
+    return builder.loop(size, step, body);
+  OpFoldResult part = builder.constant(*getConstantIntValue(size) / schedule.parts);
+  builder.loop(part, step, [&](OpFoldResult index) { body(builder.add(partStart, index)); });
 }
 
 void CpuKernel::emitTileLoop() {
@@ -194,6 +197,13 @@ void CpuKernel::emitTileLoop() {
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToStart(loop.getBody());
   tileIndex = loop.getInductionVar();
+  if (schedule.parts > 1) {
+    Value parts = builder.toValue(builder.constant(schedule.parts)), index = loop.getInductionVar();
+    tileIndex = arith::DivUIOp::create(builder, builder.getLoc(), index, parts).getResult();
+    Value part = arith::RemUIOp::create(builder, builder.getLoc(), index, parts);
+    int64_t size = *getConstantIntValue(outerSizes.lookup(schedule.outerClasses.front()));
+    partStart = builder.mul(part, builder.constant(size / schedule.parts));
+  }
   SmallVector<Buffer> inputs, results;
   unsigned next = 2;
   for (BlockArgument argument : body.getArguments())

@@ -113,12 +113,14 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
     };
     if (declines())
       return failure();
+    schedule->cut(*dims, kernel.getCount());
     std::unique_ptr<CpuKernel> emitter = emit(kernel, *dims, *schedule, reason);
     if (!emitter && schedule->opLanes) {
       options.opLanes = "never";
       schedule = Schedule::choose(kernel, *dims, options, reason);
       if (declines())
         return failure();
+      schedule->cut(*dims, kernel.getCount());
       emitter = emit(kernel, *dims, *schedule, reason);
     }
     if (!emitter)
@@ -126,8 +128,9 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
     func::FuncOp function = emitter->getFunction();
     SymbolTable(getOperation()).insert(function); // renames it where the name is taken
 
-    int64_t tiles = schedule->getTiles(kernel.getCount());
+    int64_t tiles = schedule->getTiles(kernel.getCount()) * schedule->parts;
     LaunchOp launch = replaceWithLaunch(kernel, function.getSymName(), tiles, emitter->getEqualSizes());
+    launch->setAttr("pfcn.estimate", Builder(&getContext()).getF64FloatAttr(model.toMicroseconds(schedule->cost)));
     launch->setAttr(choiceAttrName, StringAttr::get(&getContext(), estimates));
     if (llvm::any_of(emitter->getPackedLanes(), [](int64_t lanes) { return lanes != 0; }))
       launch->setAttr("pfcn.packed", Builder(&getContext()).getDenseI64ArrayAttr(emitter->getPackedLanes()));

@@ -439,6 +439,22 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
   return *best;
 }
 
+void Schedule::cut(const ParallelDims &dims, int64_t count) {
+  // What a tile does once is done for each part, so a part has to have enough points beside it.
+  constexpr int64_t enoughTiles = 16, leastPoints = 64;
+  parts = 1;
+  int64_t tiles = getTiles(count);
+  if (outerClasses.empty() || summedClass >= 0 || tiles == 0 || tiles >= enoughTiles)
+    return;
+  int cls = outerClasses.front();
+  int64_t size = dims.getSize(cls), unit = cls == laneClass ? lanes : 1;
+  if (ShapedType::isDynamic(size))
+    return;
+  for (int64_t more = 2; parts * tiles < enoughTiles && size / more >= leastPoints; ++more)
+    if (size % (more * unit) == 0)
+      parts = more;
+}
+
 std::string Schedule::describe() const {
   if (opLanes)
     return "one kernel, each op with lanes of its own";

@@ -130,6 +130,8 @@ Launch::Launch(mlir::pfcn::LaunchOp op, mlir::FunctionType type, Kernel kernel)
           isPacked ? mlir::pfcn::AccessAttr::getShared(op.getContext()) : mlir::cast<mlir::pfcn::AccessAttr>(access);
       operands.push_back(makeOperand(seen, op.getCount(), type.getInput(next++)));
     }
+  if (auto estimate = op->getAttrOfType<mlir::FloatAttr>("pfcn.estimate"))
+    microseconds = estimate.getValueAsDouble();
   if (auto equal = op->getAttrOfType<mlir::ArrayAttr>("pfcn.equal_sizes"))
     for (mlir::Attribute group : equal)
       equalSizes.push_back(mlir::cast<mlir::DenseI64ArrayAttr>(group).asArrayRef().vec());
@@ -232,7 +234,7 @@ void Launch::run(TensorRange tensors) const {
       TORCH_CHECK_VALUE(arguments.getSize(group[i], group[i + 1]) == arguments.getSize(group[0], group[1]),
                         "pfcn: two inputs of a kernel have ", arguments.getSize(group[0], group[1]), " and ",
                         arguments.getSize(group[i], group[i + 1]), " elements in a dimension that they share");
-  runTiles(tiles, arguments.bytes, [&](int64_t begin, int64_t end) {
+  runTiles(tiles, arguments.bytes, microseconds, [&](int64_t begin, int64_t end) {
     llvm::SmallVector<void *, 24> pointers, packed;
     for (size_t start : arguments.starts)
       pointers.push_back(arguments.words.data() + start);

@@ -22,6 +22,8 @@ namespace {
 /// A part takes some 50 µs then: much more than a fork and join (5 µs), and worth the risk that another process
 /// has the core, when the join waits for a time slice.
 constexpr int64_t kBytesPerThread = 1024 * 1024;
+/// The same of a kernel whose arithmetic is estimated to take longer than its bytes.
+constexpr double kMicrosecondsPerThread = 50;
 
 struct Region {
   int64_t tiles;
@@ -41,13 +43,14 @@ static void runPart(void *data) {
   region.body(begin, end);
 }
 
-void runTiles(int64_t tiles, int64_t bytes, llvm::function_ref<void(int64_t, int64_t)> body) {
+void runTiles(int64_t tiles, int64_t bytes, double microseconds, llvm::function_ref<void(int64_t, int64_t)> body) {
   if (tiles <= 0)
     return;
   int64_t threads = 1;
-  if (tiles > 1 && bytes >= 2 * kBytesPerThread && !at::in_parallel_region()) {
+  int64_t parts = std::max(bytes / kBytesPerThread, static_cast<int64_t>(microseconds / kMicrosecondsPerThread));
+  if (tiles > 1 && parts > 1 && !at::in_parallel_region()) {
     at::internal::lazy_init_num_threads();
-    threads = std::min({static_cast<int64_t>(at::get_num_threads()), tiles, bytes / kBytesPerThread});
+    threads = std::min({static_cast<int64_t>(at::get_num_threads()), tiles, parts});
   }
   if (threads <= 1) {
     body(0, tiles);

@@ -30,7 +30,7 @@
 // CHECK-NOT:       memref.alloc(
 
 // PACKED-LABEL: func.func @forward
-// PACKED:         pfcn.launch @bank {{.*}}pfcn.choice = "one kernel, instances across 16 lanes, estimated at {{.*}} us; torch's functions at {{.*}} us", pfcn.packed = array<i64: 0, 16, 16>}
+// PACKED:         pfcn.launch @bank {{.*}}pfcn.choice = "one kernel, instances across 16 lanes, estimated at {{.*}} us; torch's functions at {{.*}} us"{{.*}}, pfcn.packed = array<i64: 0, 16, 16>}
 // PACKED-LABEL: func.func @bank(
 // PACKED-SAME:    memref<3x32x16xf32>, %{{.*}}: memref<3x4x16xf32>
 
@@ -124,4 +124,26 @@ func.func @sums_batch(%x: tensor<4x?xf32>) -> tensor<4xf32> {
     pfcn.yield %1 : tensor<4xf32>
   } -> tensor<4xf32>
   return %y : tensor<4xf32>
+}
+
+// -----
+
+// Three instances do not divide well among threads, so their batch is cut into four: twelve tiles.
+
+// CHECK-LABEL: func.func @few
+// CHECK:         pfcn.launch @few_x3 count 3 tiles 12
+// CHECK-LABEL: func.func @few_x3(
+// CHECK:         scf.for %[[TILE:.*]] = %{{.*}} to %{{.*}} step
+// CHECK-DAG:       arith.divui %[[TILE]], %c4
+// CHECK-DAG:       arith.remui %[[TILE]], %c4
+func.func @few(%x: tensor<256x24xf32>) -> tensor<3x256x8xf32> {
+  %w = pfcn.parameter_stack ["0", "1", "2"] : tensor<3x8x24xf32>
+  %init = pfcn.empty : tensor<3x256x8xf32>
+  %y = pfcn.kernel "few_x3" count 3 ins(%x, %w : tensor<256x24xf32>, tensor<3x8x24xf32>)
+      [#pfcn.access<shared>, #pfcn.access<select dim 0>] outs(%init : tensor<3x256x8xf32>) [#pfcn.access<select dim 0>] {
+  ^bb0(%a: tensor<256x24xf32>, %v: tensor<3x8x24xf32>):
+    %0 = pfcn.batch_matmul %a, %v {transpose_rhs} : tensor<256x24xf32>, tensor<3x8x24xf32> -> tensor<3x256x8xf32>
+    pfcn.yield %0 : tensor<3x256x8xf32>
+  } -> tensor<3x256x8xf32>
+  return %y : tensor<3x256x8xf32>
 }

@@ -52,6 +52,8 @@ private:
   Buffer viewArgument(Value argument, Value bodyValue, int64_t packed);
   void emitTileLoop();
 
+  /// Where a tile starts in the first outer class, where that is cut.
+  OpFoldResult partStart;
   func::FuncOp function;
   DenseMap<Attribute, memref::GlobalOp> constants;
   SmallVector<int64_t> packedLanes;

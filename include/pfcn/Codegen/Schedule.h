@@ -49,6 +49,9 @@ struct Schedule {
   bool bringsInLate = false;
   /// On a GPU: how many points of the first outer class a block takes at least, for what it brings in for all of them.
   int64_t pointsPerBlock = 32;
+  /// On a CPU: into so many equal parts the first outer class is cut, which threads share like tiles. Only few
+  /// instances with many rows each are cut.
+  int64_t parts = 1;
   /// The lanes of each op where there is no class for all of them; `lanes` is 1 then.
   std::shared_ptr<const OpLanes> opLanes;
   /// Vector operations, estimated.
@@ -65,6 +68,9 @@ struct Schedule {
   }
   /// Tiles of the instance dimension; the last overlaps its neighbour where `count` is no multiple.
   int64_t getTiles(int64_t count) const { return lanesAreInstances() ? llvm::divideCeil(count, lanes) : count; }
+
+  /// Cuts the first outer class where there are too few tiles to share among threads.
+  void cut(const ParallelDims &dims, int64_t count);
 
   /// The choice in words.
   std::string describe() const;

@@ -72,6 +72,8 @@ public:
 private:
   Kernel kernel;
   int64_t tiles;
+  /// Estimated for one thread.
+  double microseconds = 0;
   size_t inputCount;
   std::vector<LaunchOperand> operands;
   /// Dynamic sizes that the kernel takes to be equal: [operand, dimension] pairs in a row.
