@@ -115,6 +115,10 @@ MaybeSize mlir::pfcn::findSize(Value value, int64_t dim) {
         bool isKept = fromBack >= static_cast<int64_t>(pool.getKernel().size());
         return isKept ? findSize(pool.getInput(), dim) : MaybeSize();
       })
+      .Case<GatherInstancesOp>([&](GatherInstancesOp gather) {
+        bool isSlice = dim > 0 && gather.getAccess().isSlice();
+        return isSlice ? findSize(gather.getInput(), dim - 1) : MaybeSize(SizeSource{value, dim});
+      })
       .Case<PadOp, LayerNormOp, BatchNormOp>([&](auto other) { return findSize(other.getInput(), dim); })
       .Case<ComposedOp>([&](ComposedOp composed) { return findSize(composed.getYielded(), dim); })
       .Case<ReshapeOp>([&](ReshapeOp reshape) { return findReshape(reshape, dim); })

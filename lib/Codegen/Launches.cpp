@@ -235,8 +235,12 @@ json::Object Describer::describe(Value value) {
     json::Array paths;
     for (Attribute path : stack.getPaths())
       paths.push_back(cast<StringAttr>(path).getValue());
-    return json::Object{
+    json::Object object{
         {"name", getPattern(stack.getPaths())}, {"role", "parameters"}, {"parameters", std::move(paths)}};
+    if (stack.getSizes()) // of dimension `dim` of the stack; what is short ends in zeros
+      object["padded"] =
+          json::Object{{"dim", static_cast<int64_t>(*stack.getDim())}, {"sizes", json::Array(*stack.getSizes())}};
+    return object;
   }
   if (auto constant = value.getDefiningOp<ConstantOp>()) {
     unsigned number = numbers.try_emplace(value, numbers.size()).first->second;

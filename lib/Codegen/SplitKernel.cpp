@@ -201,7 +201,8 @@ Value Splitter::asStack(Value root) {
   if (whole.tensor.getType() == root.getType() &&
       (whole.access.isShared() || whole.access == AccessAttr::getSelect(kernel.getContext(), 0)))
     return whole.tensor;
-  return GatherInstancesOp::create(builder, kernel.getLoc(), ranked(root), whole.tensor, whole.access);
+  return GatherInstancesOp::create(builder, kernel.getLoc(), ranked(root), whole.tensor, whole.access,
+                                   /*sizes=*/nullptr);
 }
 
 void Splitter::createCall(int piece) {

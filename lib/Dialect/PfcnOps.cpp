@@ -472,11 +472,28 @@ LogicalResult ExpandOp::verify() {
 // Leaves and foreign operators
 //===----------------------------------------------------------------------------===//
 
+/// Each instance has its size, which padding brings to `padded`.
+static LogicalResult verifyPaddedSizes(Operation *op, ArrayRef<int64_t> sizes, int64_t count, int64_t padded) {
+  if (static_cast<int64_t>(sizes.size()) != count)
+    return op->emitOpError("has ") << sizes.size() << " sizes for " << count << " instances";
+  for (int64_t size : sizes)
+    if (size < 0 || size > padded)
+      return op->emitOpError("pads a size of ") << size << " to " << padded;
+  return success();
+}
+
 LogicalResult ParameterStackOp::verify() {
   RankedTensorType type = ranked(getResult());
   if (type.getRank() < 1 || type.getDimSize(0) != static_cast<int64_t>(getPaths().size()))
     return emitOpError("stacks ") << getPaths().size() << " parameters in a tensor of type " << type;
-  return success();
+  if (getDim().has_value() != getSizes().has_value())
+    return emitOpError("has `dim` and `sizes`, or neither");
+  if (!getSizes())
+    return success();
+  auto dim = static_cast<int64_t>(*getDim());
+  if (dim < 1 || dim >= type.getRank())
+    return emitOpError("pads dimension ") << dim << " of a stack of rank " << type.getRank();
+  return verifyPaddedSizes(*this, *getSizes(), type.getDimSize(0), type.getDimSize(dim));
 }
 
 template <typename Op> static LogicalResult verifyFresh(Op op) {
@@ -635,7 +652,29 @@ static LogicalResult verifyStacked(Operation *op, AccessAttr access, Value whole
   return success();
 }
 
-LogicalResult GatherInstancesOp::verify() { return verifyStacked(*this, getAccess(), getInput(), getResult()); }
+LogicalResult GatherInstancesOp::verify() {
+  if (!getSizes())
+    return verifyStacked(*this, getAccess(), getInput(), getResult());
+  AccessAttr access = getAccess();
+  RankedTensorType whole = ranked(getInput()), type = ranked(getResult());
+  if (!access.isSlice() || access.getDim() < 0 || access.getDim() >= whole.getRank())
+    return emitOpError("pads slices of a dimension of its input");
+  if (type.getRank() < 1 || ShapedType::isDynamic(type.getDimSize(0)))
+    return emitOpError("needs a static number of instances in the leading dimension");
+  int64_t count = type.getDimSize(0), extent = whole.getDimSize(access.getDim());
+  if (!access.isAffine() && static_cast<int64_t>(access.getTable().size()) != count)
+    return emitOpError("has a table of ") << access.getTable().size() << " starts for " << count << " instances";
+  if (RankedTensorType expected = access.getBatchedType(whole, count); expected != type)
+    return emitOpError("stacks the instances in ") << expected << ", not " << type;
+  if (failed(verifyPaddedSizes(*this, *getSizes(), count, access.getSize())))
+    return failure();
+  for (auto [i, size] : llvm::enumerate(*getSizes()))
+    if (int64_t start = access.getStart(static_cast<int64_t>(i));
+        start < 0 || (!ShapedType::isDynamic(extent) && start + size > extent))
+      return emitOpError("instance ") << i << " sees elements [" << start << ", " << start + size << ") of dimension "
+                                      << access.getDim() << " of size " << extent;
+  return success();
+}
 LogicalResult ScatterInstancesOp::verify() { return verifyStacked(*this, getAccess(), getInit(), getInput()); }
 
 LogicalResult InstancesOp::verify() { return verifyGroup(*this, /*batched=*/false); }

@@ -153,12 +153,16 @@ static bool oneHot(CallImporter &call) {
 // Losses over classes
 //===----------------------------------------------------------------------------===//
 
-/// What the log-probabilities (N, C, ...) or (C) lose, for targets that are classes.
-static bool lossOfClasses(CallImporter &call, Expr logits, size_t target, int64_t reduction, int64_t ignored) {
+/// What the log-probabilities (N, C, ...) or (C) lose, for targets that are classes. `smoothing` of each target is
+/// spread over all classes.
+static bool lossOfClasses(CallImporter &call, Expr logits, size_t target, int64_t reduction, int64_t ignored,
+                          double smoothing = 0.0) {
   int64_t dim = logits.rank() == 1 ? 0 : 1;
   Expr classes = in(call, target, at::kLong);
   Expr isClass = classes.unsqueeze(dim) == logits.iota(logits.size(dim), classes.element()).alignAt(dim, logits.rank());
   Expr loss = -where(isClass, logits, 0.0).reduce<SumOp>({dim});
+  if (smoothing != 0.0)
+    loss = loss * (1.0 - smoothing) - logits.reduce<SumOp>({dim}) * (smoothing / static_cast<double>(logits.size(dim)));
   Expr counts = (classes != static_cast<double>(ignored));
   loss = where(counts, loss, 0.0);
   auto dims = llvm::to_vector(llvm::seq<int64_t>(0, loss.rank()));
@@ -170,20 +174,44 @@ static bool lossOfClasses(CallImporter &call, Expr logits, size_t target, int64_
   return finish(call, loss);
 }
 
+/// The same for targets that are probabilities.
+static bool lossOfProbabilities(CallImporter &call, Expr logits, Expr target, int64_t reduction, double smoothing) {
+  int64_t dim = logits.rank() == 1 ? 0 : 1;
+  if (smoothing != 0.0)
+    target = target * (1.0 - smoothing) + smoothing / static_cast<double>(logits.size(dim));
+  Expr loss = -(logits * target).reduce<SumOp>({dim});
+  auto dims = llvm::to_vector(llvm::seq<int64_t>(0, loss.rank()));
+  if (reduction == kMean)
+    loss = loss.reduce<MeanOp>(dims);
+  else if (reduction == kSum)
+    loss = loss.reduce<SumOp>(dims);
+  return finish(call, loss);
+}
+
 static bool haveClasses(const CallImporter &call, size_t weight) {
   return call.isNone(weight) && call.meta(1).dtype == at::kLong && at::isFloatingType(call.meta(0).dtype) &&
          call.meta(0).rank() >= 1 && call.meta(0).rank() == call.meta(1).rank() + 1 &&
          call.meta(0).sizes[call.meta(0).rank() == 1 ? 0 : 1] != kDynamicSize;
 }
 
+static bool haveProbabilities(const CallImporter &call, size_t weight) {
+  return call.isNone(weight) && at::isFloatingType(call.meta(0).dtype) && call.meta(1).dtype == call.meta(0).dtype &&
+         call.meta(0).rank() >= 1 && call.meta(0).sizes == call.meta(1).sizes &&
+         call.meta(0).sizes[call.meta(0).rank() == 1 ? 0 : 1] != kDynamicSize;
+}
+
 /// (self, target, weight, reduction, ignore_index, label_smoothing)
 static bool crossEntropy(CallImporter &call) {
-  if (!haveClasses(call, 2) || call.number(5) != 0.0)
+  bool isPlain = haveClasses(call, 2);
+  if (!isPlain && !haveProbabilities(call, 2))
     return false;
   Expr x = wide(call, 0);
   int64_t dim = x.rank() == 1 ? 0 : 1;
   x = x.make<LogSoftmaxOp>(x.type(), x.value, dim);
-  return lossOfClasses(call, x, 1, call.integer(3), call.integer(4));
+  if (isPlain)
+    return lossOfClasses(call, x, 1, call.integer(3), call.integer(4), call.number(5));
+  Expr target = wide(call, 1);
+  return target && lossOfProbabilities(call, x, target, call.integer(3), call.number(5));
 }
 
 /// (self, target, weight, reduction, ignore_index)

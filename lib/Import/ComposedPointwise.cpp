@@ -139,6 +139,12 @@ static Expr logAddExp2(Expr x, Expr y) {
   Expr sum = larger + log1p(exp2(smaller - larger)) / std::log(2.0);
   return where(abs(x) == kInfinity, where(x == y, x, sum), sum);
 }
+/// Without overflow. Infinite where either is, even beside NaN.
+static Expr hypotenuse(Expr x, Expr y) {
+  Expr larger = maximum(abs(x), abs(y)), ratio = minimum(abs(x), abs(y)) / larger;
+  Expr length = where(larger == 0.0, larger, larger * sqrt(ratio * ratio + 1.0));
+  return where((abs(x) == kInfinity) | (abs(y) == kInfinity), x.constant(kInfinity), length);
+}
 static Expr xLogY(Expr x, Expr y) { return where(isNan(y), y, where(x == 0.0, 0.0, x * log(y))); }
 static Expr xLog1pY(Expr x, Expr y) { return where(isNan(y), y, where(x == 0.0, 0.0, x * log1p(y))); }
 static Expr fmax(Expr x, Expr y) { return where((x >= y) | isNan(y), x, y); }
@@ -296,6 +302,14 @@ static bool divergence(CallImporter &call) {
   return reduceLoss(call, loss, call.integer(2));
 }
 
+/// (self, target, reduction). In f16 torch rounds each step, and overflows where f32 would not.
+static bool softMargin(CallImporter &call) {
+  if (getComputeDtype(call.resultDtype()) != call.resultDtype())
+    return false;
+  Expr x = wide(call, 0), y = wide(call, 1);
+  return x && y && reduceLoss(call, log1p(exp(-x * y)), call.integer(2));
+}
+
 void addComposedPointwise(AtenTable &table) {
   table.addSmooth({"frac"}, unary<frac>);
   table.addSmooth({"deg2rad"}, unary<toRadians>);
@@ -320,6 +334,7 @@ void addComposedPointwise(AtenTable &table) {
   table.addComposed({"special_xlog1py", "special_xlog1py.self_scalar", "special_xlog1py.other_scalar"}, ofTwo<xLog1pY>);
   table.addSmooth({"fmax"}, ofTwo<fmax>);
   table.addSmooth({"fmin"}, ofTwo<fmin>);
+  table.addComposed({"hypot"}, ofTwo<hypotenuse>);
   table.addComposed({"heaviside"}, ofTwo<heaviside>);
   table.addSmooth({"ldexp.Tensor"}, ofTwo<loadExponent>);
   table.addComposed({"div.Tensor_mode", "div.Scalar_mode", "divide.Tensor_mode", "divide.Scalar_mode"}, divideMode);
@@ -338,6 +353,7 @@ void addComposedPointwise(AtenTable &table) {
   table.addComposed({"binary_cross_entropy"}, crossEntropyOfProbabilities);
   table.addSmooth({"binary_cross_entropy_with_logits"}, crossEntropyOfLogits);
   table.addComposed({"kl_div"}, divergence);
+  table.addSmooth({"soft_margin_loss"}, softMargin);
 }
 
 } // namespace pfcn

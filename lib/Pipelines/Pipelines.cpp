@@ -12,6 +12,8 @@
 using namespace mlir;
 
 void mlir::pfcn::buildDetectPipeline(OpPassManager &pm, FusionReport *report, bool keepInstances) {
+  // What differs in size only is made equal where that pays, before detection looks for equals.
+  pm.addNestedPass<func::FuncOp>(createPadInstancesPass(report));
   // Detection reads the model as it was imported: its hashes take time linear in the ops, which
   // canonicalizing 100,000 instances first would not.
   pm.addNestedPass<func::FuncOp>(createFormInstancesPass(report));

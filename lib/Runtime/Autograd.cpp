@@ -240,11 +240,19 @@ autograd::variable_list split(const at::Tensor &stacked) {
 
 /// From the gradient of a stack to those of its parameters.
 struct StackBackward : autograd::Node {
+  StackPadding padding;
+
   std::string name() const override { return "PfcnStackBackward"; }
 
   autograd::variable_list apply(autograd::variable_list &&upstream) override {
     if (!upstream.front().defined())
       return autograd::variable_list(num_outputs());
+    if (!padding.isNone()) {
+      autograd::variable_list parts;
+      for (size_t i = 0; i < padding.sizes.size(); ++i)
+        parts.push_back(task_should_compute_output(i) ? padding.getPart(upstream.front(), i) : at::Tensor());
+      return parts;
+    }
     if (at::GradMode::is_enabled())
       return upstream.front().unbind(0);
     return split(upstream.front().contiguous());
@@ -253,8 +261,9 @@ struct StackBackward : autograd::Node {
 
 } // namespace
 
-at::Tensor followStack(const at::Tensor &stacked, llvm::ArrayRef<at::Tensor> members) {
+at::Tensor followStack(const at::Tensor &stacked, llvm::ArrayRef<at::Tensor> members, const StackPadding &padding) {
   auto node = c10::make_intrusive<StackBackward>();
+  node->padding = padding;
   autograd::edge_list edges;
   edges.reserve(members.size());
   for (const at::Tensor &member : members)

@@ -13,11 +13,12 @@ namespace pfcn::runtime {
 // Weights
 //===----------------------------------------------------------------------------===//
 
-std::shared_ptr<Stack> Weights::getStack(std::vector<at::Tensor> members, std::vector<std::string> names) {
+std::shared_ptr<Stack> Weights::getStack(std::vector<at::Tensor> members, std::vector<std::string> names,
+                                         at::IntArrayRef shape, const StackPadding &padding) {
   for (const std::shared_ptr<Stack> &stack : stacks)
-    if (stack->isOf(members))
+    if (stack->isOf(members) && stack->getShape() == shape)
       return stack;
-  stacks.push_back(std::make_shared<Stack>(members, std::move(names)));
+  stacks.push_back(std::make_shared<Stack>(members, std::move(names), shape, padding));
   for (const std::shared_ptr<StackedLeaf> &leaf : leaves)
     if (leaf->isOf(members))
       stacks.back()->setLeaf(leaf);
@@ -73,19 +74,16 @@ static at::Tensor find(const NamedTensors &tensors, const std::string &path, con
   return tensor;
 }
 
-/// What one parameter of the leaf is.
-static TensorSpec getMemberSpec(const Leaf &leaf) {
-  TensorSpec spec = leaf.spec;
-  if (leaf.isStack)
-    spec.sizes.erase(spec.sizes.begin());
-  return spec;
+/// What parameter i of the leaf is.
+static TensorSpec getMemberSpec(const Leaf &leaf, size_t i) {
+  return leaf.isStack ? TensorSpec{leaf.padding.getShape(leaf.spec.sizes, i), leaf.spec.dtype} : leaf.spec;
 }
 
 /// The leaf as it is now, in the layout that the plan wants.
 static at::Tensor snapshot(const Leaf &leaf, const std::vector<at::Tensor> &members) {
   if (!leaf.isStack)
     return members.front().detach().clone();
-  at::Tensor stacked = copyStack(members);
+  at::Tensor stacked = copyStack(members, leaf.spec.sizes, leaf.padding);
   return leaf.packedLanes > 0 ? packInterleaved(stacked, leaf.packedLanes) : stacked;
 }
 
@@ -98,16 +96,15 @@ BoundPlan::BoundPlan(std::shared_ptr<const Plan> bound, const NamedTensors &tens
   for (const Leaf &leaf : plan->getLeaves()) {
     std::vector<at::Tensor> members;
     members.reserve(leaf.paths.size());
-    TensorSpec spec = getMemberSpec(leaf);
-    for (const std::string &path : leaf.paths)
-      members.push_back(find(tensors, path, spec, plan->getDevice()));
+    for (size_t i = 0; i < leaf.paths.size(); ++i)
+      members.push_back(find(tensors, leaf.paths[i], getMemberSpec(leaf, i), plan->getDevice()));
     TORCH_CHECK(freeze || leaf.packedLanes == 0, "pfcn: a packed layout of '", leaf.paths.front(),
                 "' needs frozen weights");
     Source source;
     if (freeze)
       source.snapshot = snapshot(leaf, members);
     else if (leaf.isStack)
-      source.stack = weights.getStack(std::move(members), leaf.paths);
+      source.stack = weights.getStack(std::move(members), leaf.paths, leaf.spec.sizes, leaf.padding);
     else
       source.live = Live{WeakTensor(members.front().getIntrusivePtr()), &leaf.spec};
     source.isWritten = llvm::any_of(leaf.paths, [&](const std::string &path) { return written.contains(path); });

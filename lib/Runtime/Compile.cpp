@@ -170,6 +170,7 @@ void Compiler::detect() {
     info.ops = std::move(group.ops);
     info.operands = std::move(group.operands);
     info.reason = std::move(group.reason);
+    info.padding = std::move(group.padding);
     info.where = std::move(group.where);
     info.flops = group.flops;
     info.bytesBefore = group.bytesBefore;

@@ -144,12 +144,6 @@ std::vector<int64_t> defaultStrides(at::IntArrayRef shape) {
   return strides;
 }
 
-std::vector<int64_t> stackedShape(size_t count, at::IntArrayRef shape) {
-  std::vector<int64_t> sizes{static_cast<int64_t>(count)};
-  sizes.insert(sizes.end(), shape.begin(), shape.end());
-  return sizes;
-}
-
 /// What of a tensor's own nature keeps it from moving; empty where nothing does.
 std::string findObstacle(const at::Tensor &tensor, at::IntArrayRef strides) {
   c10::DispatchKeySet keys = tensor.key_set();
@@ -172,7 +166,16 @@ std::string findObstacle(const at::Tensor &tensor, at::IntArrayRef strides) {
   return "";
 }
 
-void copyValues(llvm::ArrayRef<at::Tensor> members, const at::Tensor &stacked) {
+/// For a stack; what members leave free is zero.
+at::Tensor makeMemory(at::IntArrayRef shape, const at::TensorOptions &options, const StackPadding &padding) {
+  at::Tensor stacked = at::empty(shape, options);
+  askForLargePages(stacked);
+  return padding.isNone() ? stacked : stacked.zero_();
+}
+
+void copyValues(llvm::ArrayRef<at::Tensor> members, const StackPadding &padding, const at::Tensor &stacked) {
+  if (!padding.isNone())
+    return copyPadded(members, padding, stacked);
   if (!stacked.is_cpu()) { // one kernel for many copies
     at::stack_out(const_cast<at::Tensor &>(stacked), at::TensorList(members.data(), members.size()));
     return;
@@ -189,18 +192,19 @@ void copyValues(llvm::ArrayRef<at::Tensor> members, const at::Tensor &stacked) {
 
 } // namespace
 
-Stack::Stack(std::vector<at::Tensor> parameters, std::vector<std::string> paths) : names(std::move(paths)) {
+Stack::Stack(std::vector<at::Tensor> parameters, std::vector<std::string> paths, at::IntArrayRef stacked,
+             StackPadding sizes)
+    : names(std::move(paths)), shape(stacked.vec()), padding(std::move(sizes)) {
   TORCH_CHECK(!parameters.empty() && parameters.size() == names.size(), "pfcn: a stack needs one path per parameter");
-  shape = parameters.front().sizes().vec();
-  strides = defaultStrides(shape);
+  strides = defaultStrides(stacked.slice(1));
   dtype = parameters.front().scalar_type();
   device = parameters.front().device();
-  watch.rank = shape.size();
-  watch.shape = shape;
+  watch.rank = strides.size();
+  watch.shape.assign(shape.begin() + 1, shape.end());
   watch.shape.insert(watch.shape.end(), strides.begin(), strides.end());
   for (size_t i = 0; i < parameters.size(); ++i) {
-    TORCH_CHECK_VALUE(parameters[i].sizes() == at::IntArrayRef(shape) && parameters[i].scalar_type() == dtype &&
-                          parameters[i].device() == device,
+    TORCH_CHECK_VALUE(parameters[i].sizes() == at::IntArrayRef(padding.getShape(shape, i)) &&
+                          parameters[i].scalar_type() == dtype && parameters[i].device() == device,
                       "pfcn: parameter '", names[i], "' differs from '", names.front(), "' in shape, type or device");
     members.emplace_back(parameters[i].getIntrusivePtr());
   }
@@ -243,7 +247,7 @@ at::Tensor Stack::getFollowed() {
     return leaf->wasFollowed() ? leaf->getParameter() : stacked;
   }
   at::Tensor values = get();
-  return getGradPattern() == 0 ? values : followStack(values, getLive());
+  return getGradPattern() == 0 ? values : followStack(values, getLive(), padding);
 }
 
 uint64_t Stack::getVersion() const {
@@ -299,12 +303,30 @@ bool Stack::isSettled() const {
   return true;
 }
 
+/// Whether all are there, and what the stack was made for.
+bool Stack::haveTypes(Members live) const {
+  at::IntArrayRef one = at::IntArrayRef(shape).slice(1);
+  for (size_t i = 0; i < live.size(); ++i) {
+    const at::Tensor &member = live[i];
+    if (!member.defined() || member.scalar_type() != dtype || member.device() != device ||
+        member.dim() != static_cast<int64_t>(one.size()))
+      return false;
+    for (int64_t dim = 0; dim < member.dim(); ++dim)
+      if (member.size(dim) != (dim + 1 == padding.dim ? padding.sizes[i] : one[dim]))
+        return false;
+  }
+  return true;
+}
+
 bool Stack::settle() {
   std::vector<at::Tensor> live = getLive();
-  for (const at::Tensor &member : live)
-    if (!member.defined() || member.sizes() != at::IntArrayRef(shape) || member.scalar_type() != dtype ||
-        member.device() != device)
-      return false;
+  if (!haveTypes(live))
+    return false;
+  if (!padding.isNone()) {
+    if (reason.empty())
+      reason = "'" + names.front() + "' and those beside it are of several sizes, and padded to one";
+    return true;
+  }
   at::NoGradGuard noGrad;
   settledReplacements = countReplacements().value_or(0);
   if (!findHome(live))
@@ -430,11 +452,7 @@ void Stack::moveInto(const at::Tensor &member, const std::shared_ptr<HomeState> 
   member.unsafeGetTensorImpl()->set_storage_keep_dtype(c10::Storage(std::move(storage)));
 }
 
-at::Tensor Stack::makeStacked() const {
-  at::Tensor result = at::empty(stackedShape(members.size(), shape), at::TensorOptions(dtype).device(device));
-  askForLargePages(result);
-  return result;
-}
+at::Tensor Stack::makeStacked() const { return makeMemory(shape, at::TensorOptions(dtype).device(device), padding); }
 
 at::Tensor Stack::get() {
   if (!home)
@@ -451,14 +469,13 @@ void Stack::refreshCopy() {
   std::vector<at::Tensor> live = getLive();
   TORCH_CHECK(std::all_of(live.begin(), live.end(), [](const at::Tensor &member) { return member.defined(); }),
               "pfcn: the parameter '", names.front(), "' or one beside it no longer exists");
-  copyValues(live, stacked);
+  copyValues(live, padding, stacked);
 }
 
-at::Tensor copyStack(llvm::ArrayRef<at::Tensor> members) {
+at::Tensor copyStack(llvm::ArrayRef<at::Tensor> members, at::IntArrayRef shape, const StackPadding &padding) {
   at::NoGradGuard noGrad;
-  at::Tensor stacked = at::empty(stackedShape(members.size(), members.front().sizes()), members.front().options());
-  askForLargePages(stacked);
-  copyValues(members, stacked);
+  at::Tensor stacked = makeMemory(shape, members.front().options().requires_grad(false), padding);
+  copyValues(members, padding, stacked);
   return stacked;
 }
 

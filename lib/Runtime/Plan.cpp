@@ -313,8 +313,12 @@ static int64_t getPackedLanes(LaunchOp op, size_t i) {
 void PlanBuilder::addLeaf(mlir::Operation *op, std::vector<std::string> paths, int64_t lanes, unsigned slot,
                           bool onDevice) {
   TORCH_CHECK(plan, "pfcn: ", describe(op), " stands inside of a group");
+  auto stack = mlir::dyn_cast<ParameterStackOp>(op);
+  StackPadding padding;
+  if (stack && stack.getSizes())
+    padding = {static_cast<int64_t>(*stack.getDim()), stack.getSizes()->vec()};
   plan->leaves.push_back(
-      {std::move(paths), mlir::isa<ParameterStackOp>(op), lanes, onDevice, makeSpec(op->getResult(0).getType())});
+      {std::move(paths), stack != nullptr, lanes, onDevice, makeSpec(op->getResult(0).getType()), std::move(padding)});
   plan->leafSlots.push_back(slot);
 }
 
@@ -498,6 +502,17 @@ template <typename AnyLaunch> void PlanBuilder::addLaunch(LaunchOp op, AnyLaunch
 }
 
 void PlanBuilder::visitGather(GatherInstancesOp op) {
+  if (op.getSizes()) {
+    std::vector<int64_t> starts;
+    for (size_t i = 0; i < op.getSizes()->size(); ++i)
+      starts.push_back(op.getAccess().getStart(static_cast<int64_t>(i)));
+    PaddedParts parts(op.getAccess().getDim(), op.getAccess().getSize(), std::move(starts), op.getSizes()->vec());
+    addStep(StepKind::Library, "gather_instances",
+            [parts = std::move(parts), input = use(op.getInput()), result = define(op.getResult())](Frame &frame) {
+              frame.tensors[result] = parts.gather(frame.tensors[input]);
+            });
+    return;
+  }
   Access access = makeAccess(op.getAccess(), mlir::cast<mlir::RankedTensorType>(op.getType()).getDimSize(0));
   addStep(StepKind::Library, "gather_instances",
           [access, input = use(op.getInput()), result = define(op.getResult())](Frame &frame) {

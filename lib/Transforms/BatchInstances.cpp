@@ -59,7 +59,8 @@ void Batcher::buildInputs() {
       inputAccesses.push_back(access);
       continue;
     }
-    inputs.push_back(GatherInstancesOp::create(builder, op.getLoc(), getStackedType(access, input), input, access));
+    inputs.push_back(GatherInstancesOp::create(builder, op.getLoc(), getStackedType(access, input), input, access,
+                                               /*sizes=*/nullptr));
     inputAccesses.push_back(AccessAttr::getSelect(op.getContext(), 0));
   }
 }

@@ -38,6 +38,26 @@ std::mutex &mlir::pfcn::getExplainMutex() {
   return mutex;
 }
 
+static std::string describeSizes(ArrayRef<int64_t> sizes, int64_t padded) {
+  auto [least, most] = std::minmax_element(sizes.begin(), sizes.end());
+  return llvm::formatv("{0} to {1} elements padded with zeros to {2}", *least, *most, padded);
+}
+
+/// Of a column that is padded; else empty.
+static std::string describePadded(const Column &column) {
+  if (auto stack = column.whole.getDefiningOp<ParameterStackOp>(); stack && stack.getSizes()) {
+    auto paths = stack.getPaths().getAsValueRange<StringAttr>();
+    auto parts = llvm::to_vector(paths);
+    int64_t padded = ranked(column.whole).getDimSize(static_cast<int64_t>(*stack.getDim()));
+    return llvm::formatv("own parameter, {0} to {1}, copied into one, {2}", parts.front(), parts.back(),
+                         describeSizes(*stack.getSizes(), padded));
+  }
+  if (auto gather = column.whole.getDefiningOp<GatherInstancesOp>(); gather && gather.getSizes())
+    return llvm::formatv("own part of one tensor, copied, {0}",
+                         describeSizes(*gather.getSizes(), gather.getAccess().getSize()));
+  return "";
+}
+
 static std::string describe(const Column &column) {
   auto path = [&](Value value) { return value.getDefiningOp<ParameterOp>().getPath(); };
   switch (column.kind) {
@@ -45,6 +65,8 @@ static std::string describe(const Column &column) {
     return column.values[0].getDefiningOp<ParameterOp>() ? ("shared parameter " + path(column.values[0])).str()
                                                          : "shared by all";
   case Column::Part:
+    if (std::string padded = describePadded(column); !padded.empty())
+      return padded;
     return column.size < 0
                ? llvm::formatv("one element of dimension {0} each, read in place", column.dim).str()
                : llvm::formatv("{0} elements of dimension {1} each, read in place", column.size, column.dim).str();
@@ -91,6 +113,10 @@ FusionReport::Group mlir::pfcn::explain(const Group &group) {
   text.reason = llvm::formatv("{0} independent instances of {1} op{2}, equal up to their weights and inputs",
                               group.getCount(), group.getBody().size(), group.getBody().size() == 1 ? "" : "s");
   text.where = describe(group.getBody().front()->getLoc());
+  for (const Column &column : group.columns)
+    if (auto stack = column.whole ? column.whole.getDefiningOp<ParameterStackOp>() : ParameterStackOp())
+      if (auto padding = stack->getAttrOfType<StringAttr>(paddingAttrName))
+        text.padding += (text.padding.empty() ? "" : "; ") + padding.str();
   countWork(group, text);
   return text;
 }

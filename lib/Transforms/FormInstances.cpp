@@ -146,7 +146,9 @@ std::pair<Value, AccessAttr> Former::buildInput(const Column &column) {
     SmallVector<int64_t> shape(ranked(column.values.front()).getShape());
     shape.insert(shape.begin(), column.values.size());
     auto type = RankedTensorType::get(shape, ranked(column.values.front()).getElementType());
-    return {ParameterStackOp::create(builder, loc, type, builder.getArrayAttr(paths)), own};
+    return {
+        ParameterStackOp::create(builder, loc, type, builder.getArrayAttr(paths), /*dim=*/nullptr, /*sizes=*/nullptr),
+        own};
   }
   }
   llvm_unreachable("unknown kind of column");
@@ -437,6 +439,8 @@ static void emitRemarks(func::FuncOp function, const Groups &groups) {
              << remark::metric("flops", llvm::formatv("{0:F0}", text.flops).str())
              << remark::metric("bytes-before", llvm::formatv("{0:F0}", text.bytesBefore).str())
              << remark::metric("bytes-after", llvm::formatv("{0:F0}", text.bytesAfter).str());
+      if (!text.padding.empty())
+        remark << remark::metric("padding", text.padding);
     }
   for (const Miss &miss : groups.misses)
     if (auto remark = remark::missed(miss.where->getLoc(), getRemarkOpts("FormInstances", name))) {

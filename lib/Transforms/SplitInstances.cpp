@@ -88,7 +88,8 @@ BatchedValue Splitter::getBatched(Value value) {
   const Outer &outer = outers.at(value);
   BatchedValue result{outer.whole, !outer.access.isShared()};
   if (result.batched && !isStack(outer))
-    result.value = GatherInstancesOp::create(builder, value.getLoc(), getStackedType(value), outer.whole, outer.access);
+    result.value = GatherInstancesOp::create(builder, value.getLoc(), getStackedType(value), outer.whole, outer.access,
+                                             /*sizes=*/nullptr);
   return batchedValues[value] = result;
 }
 

@@ -59,10 +59,17 @@ bool Dispatcher::matches(const Entry &entry, runtime::TensorRange inputs) const 
   return true;
 }
 
-const Dispatcher::Entry *Dispatcher::find(runtime::TensorRange inputs) {
+const Dispatcher::Entry *Dispatcher::find(llvm::ArrayRef<PyObject *> args, llvm::SmallVectorImpl<at::Tensor> &inputs) {
   int mode = getMode();
+  const CallShape *flattened = nullptr; // entries share the shapes that are equal
   for (size_t i = 0; i < entries.size(); ++i) {
-    if (entries[i].mode != mode || !matches(entries[i], inputs))
+    if (entries[i].mode != mode)
+      continue;
+    if (flattened != entries[i].shape.get()) {
+      inputs.clear();
+      flattened = entries[i].shape->arguments.flattenAll(args, inputs) ? entries[i].shape.get() : nullptr;
+    }
+    if (!flattened || !matches(entries[i], inputs))
       continue;
     if (i > 0)
       std::rotate(entries.begin(), entries.begin() + static_cast<ptrdiff_t>(i),
@@ -72,21 +79,6 @@ const Dispatcher::Entry *Dispatcher::find(runtime::TensorRange inputs) {
   return nullptr;
 }
 
-static PyObject *wrap(std::vector<at::Tensor> &&results, ResultKind kind) {
-  if (kind == ResultKind::Tensor)
-    return THPVariable_Wrap(std::move(results.front()));
-  auto count = static_cast<Py_ssize_t>(results.size());
-  PyObject *sequence = kind == ResultKind::Tuple ? PyTuple_New(count) : PyList_New(count);
-  for (Py_ssize_t i = 0; i < count; ++i) {
-    PyObject *item = THPVariable_Wrap(std::move(results[i]));
-    if (kind == ResultKind::Tuple)
-      PyTuple_SET_ITEM(sequence, i, item);
-    else
-      PyList_SET_ITEM(sequence, i, item);
-  }
-  return sequence;
-}
-
 PyObject *Dispatcher::call(PyObject *const *args, Py_ssize_t count) {
   if (entries.empty() || !isPlainDispatch() || haveHooksChanged())
     return nullptr;
@@ -94,12 +86,7 @@ PyObject *Dispatcher::call(PyObject *const *args, Py_ssize_t count) {
     if (PyDict_GET_SIZE(dict.ptr()) != 0)
       return nullptr;
   llvm::SmallVector<at::Tensor, 4> inputs;
-  for (Py_ssize_t i = 0; i < count; ++i) {
-    if (!isPlainTensor(args[i]))
-      return nullptr;
-    inputs.push_back(THPVariable_Unpack(args[i]));
-  }
-  const Entry *entry = find(inputs);
+  const Entry *entry = find({args, static_cast<size_t>(count)}, inputs);
   if (!entry || !entry->plan->isCurrent() || (guards && !guards->areUnchanged()))
     return nullptr;
   if (entry->mode == 1 && entry->plan->getGradPattern() != entry->gradPattern)
@@ -112,7 +99,7 @@ PyObject *Dispatcher::call(PyObject *const *args, Py_ssize_t count) {
   llvm::SmallVector<std::shared_ptr<const runtime::Stack>, 8> stacks;
   llvm::SmallVector<at::Tensor, 8> leaves = isFollowed ? entry->plan->getFollowed(stacks) : entry->plan->getLeaves();
   std::shared_ptr<runtime::BoundPlan> plan = entry->plan; // another thread may replace the entries
-  ResultKind kind = entry->kind;
+  std::shared_ptr<const CallShape> shape = entry->shape;
   ++hits;
   std::vector<at::Tensor> results;
   {
@@ -121,7 +108,8 @@ PyObject *Dispatcher::call(PyObject *const *args, Py_ssize_t count) {
         isFollowed ? plan->getPlan().runFollowed(inputs, leaves, stacks) : plan->getPlan().runUnchecked(inputs, leaves);
     plan->writeBack(results);
   }
-  return wrap(std::move(results), kind);
+  llvm::MutableArrayRef<at::Tensor> rest(results);
+  return shape->result.build(rest).release().ptr();
 }
 
 py::object countHooks() {

@@ -1,6 +1,6 @@
 //===- Dispatcher.h - from a Python call to a plan, quickly --------------*- C++ -*-===//
 //
-// The common call: tensors in, a plan that fits, plain dispatch, nothing changed. It is
+// The common call: tensors (or lists and dicts of them) in, a plan that fits, plain dispatch, nothing changed. It is
 // answered here; every other call is handed back to Python, which has the time to find out.
 //
 //===----------------------------------------------------------------------------===//
@@ -9,13 +9,16 @@
 #define PFCN_PYTHON_DISPATCHER_H
 
 #include "Guards.h"
+#include "Nest.h"
 
 #include "pfcn/Runtime/Binding.h"
 
 namespace pfcn {
 
-/// How the tensors that a plan returns become what the model returns.
-enum class ResultKind { Tensor, Tuple, List };
+/// How a call's tensors lie in its positional arguments and in its result.
+struct CallShape {
+  Nest arguments, result;
+};
 
 class Dispatcher {
 public:
@@ -28,7 +31,7 @@ public:
     c10::Device device;
     /// Grad and inference mode under which the plan was recorded.
     int mode;
-    ResultKind kind;
+    std::shared_ptr<const CallShape> shape;
     /// In grad mode: which inputs and parameters autograd followed.
     std::vector<bool> followed;
     uint64_t gradPattern;
@@ -54,7 +57,7 @@ public:
 
 private:
   bool matches(const Entry &entry, runtime::TensorRange inputs) const;
-  const Entry *find(runtime::TensorRange inputs);
+  const Entry *find(llvm::ArrayRef<PyObject *> args, llvm::SmallVectorImpl<at::Tensor> &inputs);
 
   pybind11::object hookCount;
 };

@@ -187,10 +187,15 @@ static void bindCalls(py::module_ &module) {
       .def("rearm", &Guards::rearm)
       .def("have_changed", &Guards::haveChanged, "Whether one holds other objects than before.");
 
-  py::enum_<ResultKind>(module, "ResultKind")
-      .value("Tensor", ResultKind::Tensor)
-      .value("Tuple", ResultKind::Tuple)
-      .value("List", ResultKind::List);
+  py::class_<CallShape, std::shared_ptr<CallShape>>(module, "CallShape", "How tensors lie in arguments and result.");
+  module.def(
+      "call_shape",
+      [](const py::tuple &arguments, py::handle result, py::handle tensor) -> std::shared_ptr<CallShape> {
+        std::optional<Nest> in = Nest::of(arguments, tensor), out = Nest::of(result, tensor);
+        return in && out ? std::make_shared<CallShape>(CallShape{std::move(*in), std::move(*out)}) : nullptr;
+      },
+      py::arg("arguments"), py::arg("result"), py::arg("tensor"),
+      "Of nests with `tensor` for each tensor; None where Python has to take them apart.");
 
   py::class_<Dispatcher, std::shared_ptr<Dispatcher>>(module, "Dispatcher", "From a Python call to a plan.")
       .def(py::init<>())
@@ -203,7 +208,7 @@ static void bindCalls(py::module_ &module) {
       .def(
           "add",
           [](Dispatcher &self, std::shared_ptr<BoundPlan> plan, const std::vector<at::Tensor> &inputs, int mode,
-             ResultKind kind, std::vector<bool> followed, uint64_t gradPattern) {
+             std::shared_ptr<const CallShape> shape, std::vector<bool> followed, uint64_t gradPattern) {
             std::vector<TensorSpec> specs;
             std::vector<std::vector<int64_t>> strides;
             for (const at::Tensor &input : inputs) {
@@ -212,9 +217,9 @@ static void bindCalls(py::module_ &module) {
             }
             c10::Device device = plan->getPlan().getDevice();
             self.entries.insert(self.entries.begin(), {std::move(plan), std::move(specs), std::move(strides), device,
-                                                       mode, kind, std::move(followed), gradPattern});
+                                                       mode, std::move(shape), std::move(followed), gradPattern});
           },
-          py::arg("plan"), py::arg("inputs"), py::arg("mode"), py::arg("kind"), py::arg("followed"),
+          py::arg("plan"), py::arg("inputs"), py::arg("mode"), py::arg("shape"), py::arg("followed"),
           py::arg("grad_pattern"))
       .def(
           "watch",
@@ -241,8 +246,8 @@ static py::dict describeGroup(const GroupInfo &group) {
   return py::dict("name"_a = group.name, "instances"_a = group.instances, "ops"_a = group.ops,
                   "operands"_a = group.operands, "kernels"_a = group.kernels, "calls"_a = group.calls,
                   "tensor_cores"_a = group.tensorCores, "reason"_a = group.reason, "declined"_a = group.declined,
-                  "choice"_a = group.choice, "where"_a = group.where, "flops"_a = group.flops,
-                  "bytes_before"_a = group.bytesBefore, "bytes_after"_a = group.bytesAfter);
+                  "choice"_a = group.choice, "padding"_a = group.padding, "where"_a = group.where,
+                  "flops"_a = group.flops, "bytes_before"_a = group.bytesBefore, "bytes_after"_a = group.bytesAfter);
 }
 
 static py::dict describeMiss(const Miss &miss) {

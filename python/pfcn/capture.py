@@ -71,6 +71,10 @@ class TreeSpec:
         leaves = [next(tensors) if leaf is TENSOR else leaf for leaf in self.leaves]
         return pytree.tree_unflatten(leaves, self.tree)
 
+    def template(self) -> Any:
+        """The nest with `TENSOR` for each tensor."""
+        return pytree.tree_unflatten(list(self.leaves), self.tree)
+
     def key(self) -> tuple:
         """Hashable; tells 1, 1.0 and True apart."""
         return (self.tree, tuple((type(leaf), repr(leaf)) for leaf in self.leaves

@@ -33,7 +33,7 @@ class Call:
     bound: _C.BoundPlan | None = None
     constants: dict[str, torch.Tensor] = field(default_factory=dict)  # kept alive for the plan
     recording: capture.Capture | None = None
-    kind: _C.ResultKind | None = None  # of a call that the dispatcher can answer
+    shape: _C.CallShape | None = None  # of a call that the dispatcher can answer
     followed: tuple = ()  # in grad mode: which inputs autograd follows, and then which parameters
 
     @property
@@ -63,6 +63,7 @@ class Engine:
         self.state = State()
         self.lock = threading.RLock()
         self.eager_reason = ""
+        self.shapes: dict[tuple, _C.CallShape | None] = {}
         self.refusals = 0
         self.tracked_calls = 0
         self.has_hooks = False
@@ -117,7 +118,11 @@ class Engine:
             return None
         if not all(map(_C.is_plain_tensor, tensors)):
             return None
-        if self._is_untrainable(tensors) and any(self._find_followed(tensors)):
+        if (
+            torch.is_grad_enabled()
+            and self._is_untrainable(tensors)
+            and any(self._find_followed(tensors))
+        ):
             self.tracked_calls += 1
             return None
         return tensors, spec
@@ -202,18 +207,18 @@ class Engine:
                 )
 
     def _publish(self) -> None:
-        """Gives the dispatcher the calls that it can answer: tensors in, and a tensor or a flat
-        tuple or list of them out. The most recent comes first."""
+        """Gives the dispatcher the calls that it can answer: tensors, and lists, tuples and dicts
+        of them, in and out. The most recent comes first."""
         self.dispatcher.clear()
         if self.has_hooks or self.is_disabled:
             return
         for key, call in self.state.calls.items():
-            if call.kind is None:
+            if call.shape is None:
                 continue
             inputs = call.recording.inputs
             followed = list(call.followed[: len(inputs)]) or [False] * len(inputs)
             pattern = call.bound.grad_pattern if call.is_followed else 0
-            self.dispatcher.add(call.bound, inputs, key[-1], call.kind, followed, pattern)
+            self.dispatcher.add(call.bound, inputs, key[-1], call.shape, followed, pattern)
         weights = None if self.options.freeze else self.state.weights
         self.dispatcher.watch(self.state.guards, weights, self.hooks)
 
@@ -252,7 +257,16 @@ class Engine:
         except Exception as error:
             return self._failed(error)
         self.eager_reason = ""
-        return Call(bound, plan.constants, recording, _result_kind(recording))
+        return Call(bound, plan.constants, recording, self._shape(recording))
+
+    def _shape(self, recording: capture.Capture) -> _C.CallShape | None:
+        """How tensors lie in arguments and result; None where that takes Python."""
+        key = (recording.in_spec.key(), recording.out_spec.key())
+        if key not in self.shapes:
+            args, kwargs = recording.in_spec.template()
+            result = recording.out_spec.template()
+            self.shapes[key] = None if kwargs else _C.call_shape(args, result, capture.TENSOR)
+        return self.shapes[key]
 
     def _check_writes(self, recording: capture.Capture) -> None:
         """A plan writes buffers where nothing is frozen."""
@@ -293,25 +307,6 @@ class Engine:
 
 def _describe(tensor: torch.Tensor) -> tuple:
     return (tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
-
-
-def _result_kind(recording: capture.Capture) -> _C.ResultKind | None:
-    """What the dispatcher has to make of the results; None where that takes Python."""
-    count = len(recording.inputs)
-    plain_args = ((torch.zeros(0),) * count, {})
-    if recording.in_spec.key() != capture.TreeSpec.of(plain_args, "")[1].key():
-        return None
-    count = len(recording.out_strides)
-    nests = {
-        _C.ResultKind.Tensor: torch.zeros(0),
-        _C.ResultKind.Tuple: (torch.zeros(0),) * count,
-        _C.ResultKind.List: [torch.zeros(0)] * count,
-    }
-    out_key = recording.out_spec.key()
-    for kind, nest in nests.items():
-        if out_key == capture.TreeSpec.of(nest, "")[1].key():
-            return kind
-    return None
 
 
 def _guards(model: nn.Module, freeze: bool) -> _C.Guards:

@@ -84,7 +84,7 @@ class Members:
             gradients.mul_(factors.to(gradients).view(-1, *[1] * (gradients.dim() - 1)))
             for parameter, gradient in zip(stack, gradients, strict=True):
                 if parameter.grad.data_ptr() != gradient.data_ptr():
-                    parameter.grad.copy_(gradient)
+                    parameter.grad.copy_(_part(gradient, parameter))
         return norms
 
     def _with_gradients(self) -> list[list[nn.Parameter]]:
@@ -95,13 +95,13 @@ class Members:
         for stack in self._with_gradients():
             base = stack[0].grad._base
             is_stacked = base is not None and base.shape == (len(stack), *stack[0].shape)
-            yield base if is_stacked else torch.stack([p.grad for p in stack])
+            yield base if is_stacked else _stack([p.grad for p in stack])
 
     @torch.no_grad()
     def keep(self, which: Mask = None) -> None:
         """Remembers the weights of the networks that a mask `[n]` or a list of numbers names; of
         all, by default and the first time."""
-        stacks = [torch.stack(list(stack)) for stack in self._stacks()]
+        stacks = [_stack(stack) for stack in self._stacks()]
         if self._kept is None or which is None:
             self._kept = stacks
             return
@@ -116,7 +116,7 @@ class Members:
             raise InputError("there is nothing to restore: call keep() first")
         for kept, stack in zip(self._kept, self._stacks(), strict=True):
             for i in self._indices(which).tolist():
-                stack[i].copy_(kept[i])
+                stack[i].copy_(_part(kept[i], stack[i]))
 
     def _indices(self, which: Mask) -> torch.Tensor:
         if which is None:
@@ -127,6 +127,21 @@ class Members:
         if which.shape != (len(self),):
             raise InputError(f"a mask has one element for each of the {len(self)} networks")
         return which.nonzero().flatten()
+
+
+def _stack(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Stacked; where networks differ in width, with zeros behind what is short."""
+    if len({tensor.shape for tensor in tensors}) == 1:
+        return torch.stack(list(tensors))
+    shape = [max(sizes) for sizes in zip(*(tensor.shape for tensor in tensors))]
+    stacked = tensors[0].new_zeros(len(tensors), *shape)
+    for padded, tensor in zip(stacked, tensors):
+        _part(padded, tensor).copy_(tensor)
+    return stacked
+
+
+def _part(padded: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return padded[tuple(map(slice, like.shape))]
 
 
 __all__ = ["Members"]

@@ -32,6 +32,7 @@ class Group:
     tensor_cores: str = ""  # the instruction that multiplies its matrices, or ""
     declined: str = ""  # why there is no kernel, or ""
     choice: str = ""  # what lies across the lanes; one kernel, several or a library; estimates
+    padding: str = ""  # what is padded with zeros to one size, and its cost, or ""
     where: str = ""  # module path and source line of the first instance
     # Of all instances, for the sizes that were compiled (an open size counts as 64). Of operators
     # that are foreign to the compiler nothing is known, and they count as no flops.
@@ -121,6 +122,8 @@ class Report:
         for group in self.groups:
             if group.declined:
                 lines.append(_indented(f"{group.name}: {group.declined}"))
+            if group.padding:
+                lines.append(_indented(f"{group.name}: {group.padding}"))
             if group.choice:
                 lines.append(_indented(f"{group.name}: {group.choice}"))
         if self.missed:

@@ -72,7 +72,13 @@ class Tensors:
             case "parameter":
                 return self.parameters[argument["parameter"]]
             case "parameters":
-                return torch.stack([self.parameters[path] for path in argument["parameters"]])
+                members = [self.parameters[path] for path in argument["parameters"]]
+                if "padded" not in argument:
+                    return torch.stack(members)
+                padded = members[0].new_zeros(argument["shape"])
+                for part, member in zip(padded, members):
+                    part[tuple(map(slice, member.shape))] = member
+                return padded
             case "constant":
                 data = [float(number) for number in argument["data"]]
                 tensor = torch.tensor(data, dtype=DTYPES[argument["dtype"]])

@@ -347,9 +347,31 @@ COMPOSED = {
             F.cross_entropy(x, y),
             F.cross_entropy(x, y, ignore_index=2, reduction="sum"),
             F.nll_loss(x.log_softmax(1), y, reduction="none"),
+            F.cross_entropy(x, y, ignore_index=2, label_smoothing=0.1),
+            F.cross_entropy(x, y, reduction="none", label_smoothing=0.3),
         ),
         floats(5, 4),
         integers(5).abs() % 4,
+    ),
+    "cross_entropy of probabilities": (
+        lambda x, y: (
+            F.cross_entropy(x, y.softmax(1)),
+            F.cross_entropy(x, y.softmax(1), reduction="sum", label_smoothing=0.1),
+            F.cross_entropy(x, y.softmax(1), reduction="none"),
+            F.cross_entropy(x[0], y[0].softmax(0)),
+        ),
+        floats(5, 4, 3),
+        floats(5, 4, 3),
+    ),
+    "soft_margin_loss": (
+        lambda x, y: (F.soft_margin_loss(x, y.sign()), F.soft_margin_loss(x, y, reduction="none")),
+        floats(5, 4),
+        floats(5, 4),
+    ),
+    "hypot": (
+        lambda x, y: (torch.hypot(x, y), torch.hypot(y, x)),
+        torch.tensor([[0.0, -0.0, float("inf"), float("nan"), 3e38, 1e-38, 3.0]]),
+        torch.tensor([[0.0], [float("-inf")], [float("nan")], [2e38], [-4.0]]),
     ),
     "normalisations": (
         lambda x, w: (

@@ -413,6 +413,20 @@ COMPOSED = {
         )
         * b
     ),
+    "cross_entropy_smoothed": lambda x, w, b: (
+        nn.functional.cross_entropy(
+            (x * w).flatten(0, 1),
+            (x.detach().flatten(0, 1)[:, 0] > 0).long(),
+            label_smoothing=0.1,
+        )
+        * b
+    ),
+    "cross_entropy_of_probabilities": lambda x, w, b: (
+        nn.functional.cross_entropy((x * w).flatten(0, 1), (x * b).flatten(0, 1).softmax(-1)) * b
+    ),
+    "soft_margin_loss": lambda x, w, b: (
+        nn.functional.soft_margin_loss(x * w, (w.expand_as(x) > 0) * 2.0 - 1, reduction="none") * b
+    ),
     "attention": lambda x, w, b: nn.functional.scaled_dot_product_attention(x * w, x, x * b),
     "attention_causal": lambda x, w, b: nn.functional.scaled_dot_product_attention(
         x * w, x, x * b, is_causal=True

@@ -53,6 +53,9 @@ inline constexpr int64_t kSliceToEnd = std::numeric_limits<int64_t>::max();
 /// On an op of a body whose gradient may not be that of the operator that it is a part of.
 inline constexpr llvm::StringLiteral roughAttrName = "pfcn.rough";
 
+/// On a stack of weights that are padded: why, and what it costs, as text.
+inline constexpr llvm::StringLiteral paddingAttrName = "pfcn.padding";
+
 /// On a group that a pass left as it was: why, as text.
 inline constexpr llvm::StringLiteral declinedAttrName = "pfcn.declined";
 /// On what a group became: what else it could have been, and why it is not.

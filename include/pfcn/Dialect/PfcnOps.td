@@ -56,10 +56,17 @@ def Pfcn_ParameterStackOp : Pfcn_Op<"parameter_stack", [Pure]> {
     ```mlir
     %w = pfcn.parameter_stack ["models.0.weight", "models.1.weight"] : tensor<2x10x20xf32>
     ```
+
+    With `sizes`, parameter i has `sizes[i]` elements of dimension `dim` of the stack, and zeros stand behind them
+    (decision P of docs/Rationale.md). Such a stack is no home: it is filled for each call, unless weights are frozen.
+
+    ```mlir
+    %w = pfcn.parameter_stack ["a.weight", "b.weight"] dim 2 sizes [3, 20] : tensor<2x10x20xf32>
+    ```
   }];
-  let arguments = (ins StrArrayAttr:$paths);
+  let arguments = (ins StrArrayAttr:$paths, OptionalAttr<I64Attr>:$dim, OptionalAttr<DenseI64ArrayAttr>:$sizes);
   let results = (outs Pfcn_Tensor:$result);
-  let assemblyFormat = "$paths attr-dict `:` type($result)";
+  let assemblyFormat = "$paths (`dim` $dim^ `sizes` $sizes)? attr-dict `:` type($result)";
   let hasVerifier = 1;
 }
 
@@ -715,10 +722,16 @@ def Pfcn_GatherInstancesOp : Pfcn_Op<"gather_instances", [Pure]> {
     ```mlir
     %g = pfcn.gather_instances %x <slice dim 1 size 4 at [0, 9]> : tensor<1x20xf32> -> tensor<2x1x4xf32>
     ```
+
+    With `sizes`, instance i sees `sizes[i]` elements from its start, and zeros behind them.
+
+    ```mlir
+    %g = pfcn.gather_instances %x <slice dim 1 size 4 at [0, 4]> sizes [4, 2] : tensor<1x6xf32> -> tensor<2x1x4xf32>
+    ```
   }];
-  let arguments = (ins Pfcn_Tensor:$input, Pfcn_AccessAttr:$access);
+  let arguments = (ins Pfcn_Tensor:$input, Pfcn_AccessAttr:$access, OptionalAttr<DenseI64ArrayAttr>:$sizes);
   let results = (outs Pfcn_Tensor:$result);
-  let assemblyFormat = "$input $access attr-dict `:` type($input) `->` type($result)";
+  let assemblyFormat = "$input $access (`sizes` $sizes^)? attr-dict `:` type($input) `->` type($result)";
   let hasVerifier = 1;
 }
 

@@ -51,7 +51,7 @@ std::vector<at::Tensor> runFollowed(const std::shared_ptr<const Gradient> &gradi
                                     llvm::function_ref<void(TensorRange)> launch);
 
 /// `stacked` as a tensor from which gradients flow to the parameters that it holds.
-at::Tensor followStack(const at::Tensor &stacked, llvm::ArrayRef<at::Tensor> members);
+at::Tensor followStack(const at::Tensor &stacked, llvm::ArrayRef<at::Tensor> members, const StackPadding &padding);
 
 } // namespace pfcn::runtime
 

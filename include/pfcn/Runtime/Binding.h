@@ -26,7 +26,8 @@ using NamedTensors = std::map<std::string, at::Tensor>;
 class Weights {
 public:
   /// The stack of these parameters, which may exist already.
-  std::shared_ptr<Stack> getStack(std::vector<at::Tensor> members, std::vector<std::string> names);
+  std::shared_ptr<Stack> getStack(std::vector<at::Tensor> members, std::vector<std::string> names,
+                                  at::IntArrayRef shape, const StackPadding &padding);
 
   /// Whether no parameter of a stack has moved since the last call, and none is copied.
   bool isSettled() const;

@@ -50,6 +50,8 @@ struct GroupInfo {
   std::string reason, declined;
   /// On a GPU: what else the group could have become, with estimates.
   std::string choice;
+  /// What is padded with zeros to one size, and what that costs.
+  std::string padding;
   /// Module path and source line of the first instance.
   std::string where;
   /// Of all instances: floating-point operations, and bytes that are moved op by op and as one.

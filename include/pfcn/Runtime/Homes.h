@@ -10,6 +10,8 @@
 #ifndef PFCN_RUNTIME_HOMES_H
 #define PFCN_RUNTIME_HOMES_H
 
+#include "pfcn/Runtime/Padding.h"
+
 #include "llvm/ADT/ArrayRef.h"
 
 #include <ATen/core/Tensor.h>
@@ -44,12 +46,14 @@ struct Watch {
   std::vector<int64_t> shape; ///< sizes, then strides
 };
 
-/// n parameters of one shape and type, and the tensor that holds them. Whoever runs a plan keeps the parameters alive;
+/// n parameters of one type, and the tensor that holds them. Those of several sizes are copied into it for each call:
+/// with zeros between them they would not have torch's own strides. Whoever runs a plan keeps the parameters alive;
 /// a stack does not.
 class Stack {
 public:
-  /// Moves the parameters into a home, unless something speaks against it; see getReason.
-  Stack(std::vector<at::Tensor> parameters, std::vector<std::string> names);
+  /// Moves the parameters into a home, unless something speaks against it; see getReason. `shape`: of the stack.
+  Stack(std::vector<at::Tensor> parameters, std::vector<std::string> names, at::IntArrayRef shape,
+        StackPadding padding);
   ~Stack();
   Stack(const Stack &) = delete;
   Stack &operator=(const Stack &) = delete;
@@ -69,6 +73,7 @@ public:
   /// Why there is no home; empty where there is one.
   const std::string &getReason() const { return reason; }
   size_t size() const { return members.size(); }
+  at::IntArrayRef getShape() const { return shape; }
   const std::vector<WeakTensor> &getMembers() const { return members; }
   /// The stack as a leaf of autograd, of which the parameters then are parts.
   void setLeaf(std::shared_ptr<StackedLeaf> leaf);
@@ -96,11 +101,14 @@ private:
   void adopt(Members live);
   void moveInto(const at::Tensor &member, const std::shared_ptr<HomeState> &state, int64_t slot);
   void refreshCopy();
+  bool haveTypes(Members live) const;
   at::Tensor makeStacked() const;
 
   std::vector<WeakTensor> members;
   std::vector<std::string> names;
-  std::vector<int64_t> shape, strides;
+  std::vector<int64_t> shape;   // of the stack
+  std::vector<int64_t> strides; // of a member of a home
+  StackPadding padding;
   at::ScalarType dtype;
   at::Device device = at::kCPU;
 
@@ -121,7 +129,7 @@ private:
 inline uint64_t joinGradPatterns(uint64_t first, uint64_t second) { return first * 0x9e3779b97f4a7c15 + second; }
 
 /// The stack of these parameters as a snapshot that no later update changes.
-at::Tensor copyStack(llvm::ArrayRef<at::Tensor> members);
+at::Tensor copyStack(llvm::ArrayRef<at::Tensor> members, at::IntArrayRef shape, const StackPadding &padding);
 
 /// [n, *shape] as [tiles, elements, lanes]: `lanes` instances lie interleaved in a tile. The last tile
 /// overlaps its neighbour, so that it ends with the last instance, as the kernels' loops do.

@@ -10,6 +10,7 @@
 #define PFCN_RUNTIME_PLAN_H
 
 #include "pfcn/Runtime/Evaluate.h"
+#include "pfcn/Runtime/Padding.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/DenseMap.h"
@@ -48,6 +49,7 @@ struct Leaf {
   /// In pfcn's own memory of a device, where only kernels read it.
   bool onDevice;
   TensorSpec spec;
+  StackPadding padding;
 };
 
 /// A foreign operator that runs for all instances of a group.

@@ -22,6 +22,8 @@ struct FusionReport {
     /// Of all instances: floating-point operations, and bytes that are moved op by op and as one.
     double flops = 0, bytesBefore = 0, bytesAfter = 0;
     std::string reason, where;
+    /// What is padded with zeros, and what that costs; empty where nothing is.
+    std::string padding;
   };
   struct Miss {
     std::string reason, suggestion;

@@ -19,6 +19,7 @@ namespace mlir::pfcn {
 #include "pfcn/Transforms/Passes.h.inc"
 
 /// `report` outlives the pass; each function that it runs on adds to it.
+std::unique_ptr<Pass> createPadInstancesPass(FusionReport *report);
 std::unique_ptr<Pass> createFormInstancesPass(FusionReport *report);
 
 #define GEN_PASS_REGISTRATION

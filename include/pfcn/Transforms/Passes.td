@@ -9,6 +9,17 @@
 
 include "mlir/Pass/PassBase.td"
 
+def PadInstancesPass : Pass<"pfcn-pad-instances", "::mlir::func::FuncOp"> {
+  let summary = "Pad with zeros what keeps networks of several widths from being one group";
+  let description = [{
+    Products that sum different numbers of terms, and are followed by equal ops, get inputs and weights of one size, with zeros
+    behind what is short (rules P1 to P4 of docs/Rationale.md). Inputs that are parts of one tensor are gathered into one; weights
+    become one `pfcn.parameter_stack` with `sizes`. Where groups of equal size are estimated to be quicker, all stays as it is, and a
+    remark gives both estimates and what padding would cost in bytes.
+  }];
+  let dependentDialects = ["::mlir::pfcn::PfcnDialect"];
+}
+
 def FormInstancesPass : Pass<"pfcn-form-instances", "::mlir::func::FuncOp"> {
   let summary = "Gather independent, isomorphic subgraphs into pfcn.instances";
   let description = [{
