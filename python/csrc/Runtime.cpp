@@ -187,15 +187,15 @@ static void bindCalls(py::module_ &module) {
       .def("rearm", &Guards::rearm)
       .def("have_changed", &Guards::haveChanged, "Whether one holds other objects than before.");
 
-  py::class_<CallShape, std::shared_ptr<CallShape>>(module, "CallShape", "How tensors lie in arguments and result.");
-  module.def(
-      "call_shape",
-      [](const py::tuple &arguments, py::handle result, py::handle tensor) -> std::shared_ptr<CallShape> {
-        std::optional<Nest> in = Nest::of(arguments, tensor), out = Nest::of(result, tensor);
-        return in && out ? std::make_shared<CallShape>(CallShape{std::move(*in), std::move(*out)}) : nullptr;
-      },
-      py::arg("arguments"), py::arg("result"), py::arg("tensor"),
-      "Of nests with `tensor` for each tensor; None where Python has to take them apart.");
+  py::class_<CallShape, std::shared_ptr<CallShape>>(module, "CallShape", "How tensors lie in arguments and result.")
+      .def_static(
+          "of",
+          [](const py::tuple &arguments, py::handle result, py::handle tensor) -> std::shared_ptr<CallShape> {
+            std::optional<Nest> in = Nest::of(arguments, tensor), out = Nest::of(result, tensor);
+            return in && out ? std::make_shared<CallShape>(CallShape{std::move(*in), std::move(*out)}) : nullptr;
+          },
+          py::arg("arguments"), py::arg("result"), py::arg("tensor"),
+          "Of nests with `tensor` for each tensor; None where Python has to take them apart.");
 
   py::class_<Dispatcher, std::shared_ptr<Dispatcher>>(module, "Dispatcher", "From a Python call to a plan.")
       .def(py::init<>())

@@ -265,7 +265,7 @@ class Engine:
         if key not in self.shapes:
             args, kwargs = recording.in_spec.template()
             result = recording.out_spec.template()
-            self.shapes[key] = None if kwargs else _C.call_shape(args, result, capture.TENSOR)
+            self.shapes[key] = None if kwargs else _C.CallShape.of(args, result, capture.TENSOR)
         return self.shapes[key]
 
     def _check_writes(self, recording: capture.Capture) -> None:
