@@ -322,15 +322,15 @@ bool Stack::settle() {
   std::vector<at::Tensor> live = getLive();
   if (!haveTypes(live))
     return false;
+  at::NoGradGuard noGrad;
+  settledReplacements = countReplacements().value_or(0);
   if (!padding.isNone()) {
     if (reason.empty())
       reason = "'" + names.front() + "' and those beside it are of several sizes, and padded to one";
-    return true;
-  }
-  at::NoGradGuard noGrad;
-  settledReplacements = countReplacements().value_or(0);
-  if (!findHome(live))
+    counters.clear();
+  } else if (!findHome(live)) {
     adopt(live);
+  }
   for (const at::Tensor &member : live)
     if (const c10::VariableVersion &counter = member.unsafeGetTensorImpl()->version_counter(); counter.enabled())
       counters.push_back(counter);
