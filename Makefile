@@ -46,6 +46,7 @@ sanitize: setup
 	  .venv/bin/lit -sv build-$$preset/test && \
 	  (eval "$$(.venv/bin/python test/sanitizers.py)" && build-$$preset/bin/pfcn-unittests) || exit 1; \
 	done
+	eval "$$(.venv/bin/python test/sanitizers.py)" && PFCN_BUILD=build-asan $(PYTHON) test/fuzz/mutate_mlir.py
 	cmake --build build-tsan -j $(JOBS) --target _C
 	eval "$$(.venv/bin/python test/sanitizers.py)" && LD_PRELOAD=$$(clang-22 -print-file-name=libclang_rt.tsan-x86_64.so) \
 	  $(PYTHON) -m pytest -q -n0 -o pythonpath=build-tsan/python test/python/test_load.py -k thread

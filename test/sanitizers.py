@@ -4,7 +4,9 @@ from pathlib import Path
 
 SUPPRESSIONS = Path(__file__).resolve().parent / "sanitizers"
 
+STATUS = {"exitcode": 77}  # another than that of a diagnostic
 ASAN = {
+    **STATUS,
     # Vectors and arenas are shared with LLVM's libraries, which are not instrumented: what those
     # put into them, or take out, is not marked, and would be reported where pfcn reads it.
     "detect_container_overflow": 0,
@@ -12,7 +14,7 @@ ASAN = {
     # A library may be unloaded at exit while another still names its globals (torch, MLIR).
     "detect_odr_violation": 0,
 }
-UBSAN = {"print_stacktrace": 1}
+UBSAN = {**STATUS, "print_stacktrace": 1}
 LSAN = {"suppressions": SUPPRESSIONS / "leaks.txt", "print_suppressions": 0}
 TSAN = {
     "suppressions": SUPPRESSIONS / "threads.txt",

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from survive import ROOT, Outcome, keep_mutant, main, run_limited
+from survive import BUILD, ROOT, Outcome, keep_mutant, main, run_limited
 
 SEPARATOR = "\n// -----\n"
 BATCH = 40
@@ -169,7 +169,7 @@ class Mutator:
 def run(mutants: list[bytes], flags: list[str], folder: Path) -> Outcome:
     path = folder / "mutant.mlir"
     path.write_bytes(SEPARATOR.encode().join(mutants))
-    command = [ROOT / "build/bin/pfcn-opt", "--split-input-file", *flags, path]
+    command = [BUILD / "bin/pfcn-opt", "--split-input-file", *flags, path]
     return run_limited(command, seconds=20 + len(mutants), folder=folder)
 
 

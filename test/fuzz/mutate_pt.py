@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from survive import ROOT, Outcome, keep_mutant, main, run_limited
+from survive import BUILD, ROOT, Outcome, keep_mutant, main, run_limited
 from torch import nn
 
 NUMBERS = ["0", "-1", "1", "3", "4611686018427387904", "9223372036854775807", "1e308",
@@ -157,7 +157,7 @@ def run(seed: int, folder: Path) -> Outcome:
     suffix, shapes, data = make(seed)
     path = folder / ("mutant" + suffix)
     path.write_bytes(data)
-    command = [ROOT / "build/bin/pfcn-opt", path, "--pfcn-pipeline-cpu"]
+    command = [BUILD / "bin/pfcn-opt", path, "--pfcn-pipeline-cpu"]
     command += [f"--input-shapes={shapes}"] if shapes else []
     outcome = run_limited(command, seconds=60, folder=folder, memory=9 << 30)
     others = {p.name for p in folder.rglob("*")} - {path.name, "stderr"}
