@@ -95,7 +95,7 @@ at::Tensor PaddedParts::gather(const at::Tensor &whole) const {
   constexpr int64_t tileRows = 16;
   auto rows = static_cast<int64_t>(offsets.size());
   int64_t tiles = (rows + tileRows - 1) / tileRows;
-  runTiles(tiles, static_cast<int64_t>(all.nbytes()), [&](int64_t begin, int64_t end) {
+  runTiles(tiles, static_cast<int64_t>(all.nbytes()), /*microseconds=*/0.0, [&](int64_t begin, int64_t end) {
     for (int64_t tile = begin; tile < end; ++tile) {
       int64_t first = tile * tileRows, last = std::min(first + tileRows, rows);
       for (int64_t i = 0; i < count; ++i) {
