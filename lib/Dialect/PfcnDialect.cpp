@@ -88,7 +88,7 @@ RankedTensorType AccessAttr::getBatchedType(RankedTensorType whole, int64_t coun
 }
 
 LogicalResult AccessAttr::verifyFits(function_ref<InFlightDiagnostic()> emitError, RankedTensorType whole,
-                                     int64_t count) const {
+                                     int64_t count, ArrayRef<int64_t> sizes) const {
   if (isShared())
     return success();
   if (getDim() < 0 || getDim() >= whole.getRank())
@@ -99,12 +99,12 @@ LogicalResult AccessAttr::verifyFits(function_ref<InFlightDiagnostic()> emitErro
   if (isAffine() && !llvm::checkedMulAdd(std::max<int64_t>(count - 1, 0), getStride(), getOffset()))
     return emitError() << "access of instance " << count - 1 << " is beyond what can be addressed";
   for (int64_t i = 0; i < count; ++i) {
-    int64_t start = getStart(i);
-    if (start < 0 || (!ShapedType::isDynamic(extent) && start > extent - getSize()))
+    int64_t start = getStart(i), size = sizes.empty() ? getSize() : sizes[i];
+    if (start < 0 || (!ShapedType::isDynamic(extent) && start > extent - size))
       return emitError() << "instance " << i << " accesses elements [" << start << ", "
-                         << llvm::checkedAdd(start, getSize()).value_or(std::numeric_limits<int64_t>::max())
+                         << llvm::checkedAdd(start, size).value_or(std::numeric_limits<int64_t>::max())
                          << ") of dimension " << getDim() << " of size " << extent;
-    if (isAffine() && i + 1 < count)
+    if (sizes.empty() && isAffine() && i + 1 < count)
       i = std::max(i, count - 2); // a progression fits if its first and last element do
   }
   return success();

@@ -661,19 +661,12 @@ LogicalResult GatherInstancesOp::verify() {
     return emitOpError("pads slices of a dimension of its input");
   if (type.getRank() < 1 || ShapedType::isDynamic(type.getDimSize(0)))
     return emitOpError("needs a static number of instances in the leading dimension");
-  int64_t count = type.getDimSize(0), extent = whole.getDimSize(access.getDim());
-  if (!access.isAffine() && static_cast<int64_t>(access.getTable().size()) != count)
-    return emitOpError("has a table of ") << access.getTable().size() << " starts for " << count << " instances";
+  int64_t count = type.getDimSize(0);
   if (RankedTensorType expected = access.getBatchedType(whole, count); expected != type)
     return emitOpError("stacks the instances in ") << expected << ", not " << type;
   if (failed(verifyPaddedSizes(*this, *getSizes(), count, access.getSize())))
     return failure();
-  for (auto [i, size] : llvm::enumerate(*getSizes()))
-    if (int64_t start = access.getStart(static_cast<int64_t>(i));
-        start < 0 || (!ShapedType::isDynamic(extent) && start + size > extent))
-      return emitOpError("instance ") << i << " sees elements [" << start << ", " << start + size << ") of dimension "
-                                      << access.getDim() << " of size " << extent;
-  return success();
+  return access.verifyFits([&] { return emitOpError(); }, whole, count, *getSizes());
 }
 LogicalResult ScatterInstancesOp::verify() { return verifyStacked(*this, getAccess(), getInit(), getInput()); }
 

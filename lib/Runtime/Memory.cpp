@@ -21,6 +21,7 @@ static at::Tensor allocateOwn(const CudaTarget &target, at::IntArrayRef sizes, a
     bytes *= size;
   auto *buffer = new cuda::Buffer(valueOrThrow(target.device->allocate(bytes)));
   c10::DataPtr pointer(
+      // NOLINTNEXTLINE(performance-no-int-to-ptr): to the driver, an address is a number
       reinterpret_cast<void *>(buffer->getAddress()), buffer,
       [](void *owner) { delete static_cast<cuda::Buffer *>(owner); }, target.getTorchDevice());
   auto storage = c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes, std::move(pointer),

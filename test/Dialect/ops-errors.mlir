@@ -717,3 +717,11 @@ func.func @gather_far(%x: tensor<1x8xf32>) {
   %0 = pfcn.gather_instances %x <slice dim 1 size 3 stride 9223372036854775807 offset 3> : tensor<1x8xf32> -> tensor<2x1x3xf32>
   return
 }
+
+// -----
+
+func.func @gather_padded_beyond(%x: tensor<1x8xf32>) {
+  // expected-error @+1 {{instance 1 accesses elements [9223372036854775806, 9223372036854775807) of dimension 1}}
+  %0 = pfcn.gather_instances %x <slice dim 1 size 3 at [0, 9223372036854775806]> sizes [3, 2] : tensor<1x8xf32> -> tensor<2x1x3xf32>
+  return
+}

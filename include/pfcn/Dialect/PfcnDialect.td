@@ -72,9 +72,11 @@ def Pfcn_AccessAttr : AttrDef<Pfcn_Dialect, "Access"> {
     /// whole tensor where it is shared.
     ::mlir::RankedTensorType getBatchedType(::mlir::RankedTensorType whole,
                                             int64_t count) const;
-    /// Whether `count` instances stay inside a tensor of type `whole`.
+    /// Whether `count` instances stay inside a tensor of type `whole`. `sizes`: what each has of a slice that is
+    /// padded behind it.
     ::mlir::LogicalResult verifyFits(::llvm::function_ref<::mlir::InFlightDiagnostic()> emitError,
-                                     ::mlir::RankedTensorType whole, int64_t count) const;
+                                     ::mlir::RankedTensorType whole, int64_t count,
+                                     ::llvm::ArrayRef<int64_t> sizes = {}) const;
   }];
   let hasCustomAssemblyFormat = 1;
 }

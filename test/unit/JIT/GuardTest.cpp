@@ -39,6 +39,7 @@ TEST(Guard, ACrashIsAnErrorAndSignalsAreGivenBack) {
 TEST(Guard, ThreadsFailEachForItself) {
   std::vector<std::string> messages(8);
   std::vector<std::thread> threads;
+  threads.reserve(messages.size());
   for (size_t i = 0; i < messages.size(); ++i)
     threads.emplace_back([&, i] {
       messages[i] = messageOf(runGuarded([&]() -> llvm::Error {
