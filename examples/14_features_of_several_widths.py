@@ -38,7 +38,7 @@ class AdditiveModel(nn.Module):
         parts = [f(x) for f, x in zip(self.numerical, numbers.split(self.widths, dim=1))]
         for i, (f, count) in enumerate(zip(self.categorical, self.counts)):
             code = nn.functional.one_hot(categories[:, i], count)
-            parts.append(f(code.float()))
+            parts.append(f(code.to(numbers.dtype)))
         return torch.stack(parts).sum(dim=0)
 
 

@@ -139,7 +139,7 @@ static Expr logAddExp2(Expr x, Expr y) {
   Expr sum = larger + log1p(exp2(smaller - larger)) / std::log(2.0);
   return where(abs(x) == kInfinity, where(x == y, x, sum), sum);
 }
-/// Without overflow. Infinite where either is, even beside NaN.
+/// Without overflow. Infinite where either is, even beside NaN. The gradient where both are zero is 0 / 0, as torch's.
 static Expr hypotenuse(Expr x, Expr y) {
   Expr larger = maximum(abs(x), abs(y)), ratio = minimum(abs(x), abs(y)) / larger;
   Expr length = where(larger == 0.0, larger, larger * sqrt(ratio * ratio + 1.0));
@@ -334,7 +334,7 @@ void addComposedPointwise(AtenTable &table) {
   table.addComposed({"special_xlog1py", "special_xlog1py.self_scalar", "special_xlog1py.other_scalar"}, ofTwo<xLog1pY>);
   table.addSmooth({"fmax"}, ofTwo<fmax>);
   table.addSmooth({"fmin"}, ofTwo<fmin>);
-  table.addComposed({"hypot"}, ofTwo<hypotenuse>);
+  table.addSmooth({"hypot"}, ofTwo<hypotenuse>);
   table.addComposed({"heaviside"}, ofTwo<heaviside>);
   table.addSmooth({"ldexp.Tensor"}, ofTwo<loadExponent>);
   table.addComposed({"div.Tensor_mode", "div.Scalar_mode", "divide.Tensor_mode", "divide.Scalar_mode"}, divideMode);

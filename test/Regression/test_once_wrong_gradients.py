@@ -8,7 +8,7 @@ from torch import nn
 import pfcn
 
 
-class Hypot(nn.Module):
+class Bessel(nn.Module):
     """A foreign operator, so that the group's operands are stacked by a view."""
 
     def __init__(self):
@@ -17,12 +17,12 @@ class Hypot(nn.Module):
 
     def forward(self, x):
         parts = zip(x.split(1, dim=1), self.weights, strict=True)
-        return torch.cat([torch.hypot(part, weight) for part, weight in parts], dim=1)
+        return torch.cat([torch.special.i0e(part) * weight for part, weight in parts], dim=1)
 
 
 def test_elements_that_share_memory_have_gradients_of_their_own():
     """Rows of a leaf that all lie in one place each had the mean of their gradients."""
-    plain = Hypot()
+    plain = Bessel()
     fast = pfcn.compile(copy.deepcopy(plain))
     grads = []
     for model in (fast, plain):
