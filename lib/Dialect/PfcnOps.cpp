@@ -245,6 +245,8 @@ LogicalResult RecurrenceAdjointOp::verify() {
   if (upstream.getRank() < 3 || upstream.isDynamicDim(upstream.getRank() - 1))
     return emitOpError("takes upstream gradients [*B, time, width] of a known width");
   int64_t width = getWidth();
+  if (width >= int64_t{1} << 30)
+    return emitOpError("has a width of ") << width << ", where less than 2^30 are supported";
   auto getParts = [&](int64_t count) {
     SmallVector<int64_t> shape(upstream.getShape());
     shape.back() = count * width;
@@ -282,6 +284,9 @@ LogicalResult PermuteOp::verify() {
   return verifyDims(*this, getPermutation(), rank);
 }
 
+/// How many elements a step takes of `size`, rounded up without a sum that could overflow.
+static int64_t countSteps(int64_t size, int64_t step) { return size / step + (size % step != 0); }
+
 LogicalResult SliceOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor adaptor,
                                         SmallVectorImpl<Type> &types) {
   RankedTensorType input = ranked(adaptor.getInput());
@@ -296,11 +301,11 @@ LogicalResult SliceOp::inferReturnTypes(MLIRContext *, std::optional<Location> l
   if (end != kSliceToEnd) {
     if (!ShapedType::isDynamic(extent) && end > extent)
       return emitOptionalError(loc, "slice ends at ", end, " of a dimension of size ", extent);
-    shape[dim] = (end - start + step - 1) / step;
+    shape[dim] = countSteps(end - start, step);
   } else if (ShapedType::isDynamic(extent)) {
     shape[dim] = ShapedType::kDynamic;
   } else {
-    shape[dim] = (std::max<int64_t>(extent - start, 0) + step - 1) / step;
+    shape[dim] = countSteps(std::max<int64_t>(extent - start, 0), step);
   }
   types.push_back(RankedTensorType::get(shape, input.getElementType()));
   return success();
