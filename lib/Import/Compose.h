@@ -32,6 +32,16 @@ inline bool finish(CallImporter &call, Expr value) {
   return call.finish(call.cast(value.value, call.resultDtype(call.results.size())));
 }
 
+/// Of a loss, the mean or the sum, or the elements themselves.
+inline bool reduceLoss(CallImporter &call, Expr loss, int64_t reduction) {
+  auto dims = llvm::to_vector(llvm::seq<int64_t>(0, loss.rank()));
+  if (reduction == kMean)
+    loss = loss.reduce<mlir::pfcn::MeanOp>(dims);
+  else if (reduction == kSum)
+    loss = loss.reduce<mlir::pfcn::SumOp>(dims);
+  return finish(call, loss);
+}
+
 } // namespace pfcn
 
 #endif // PFCN_LIB_IMPORT_COMPOSE_H

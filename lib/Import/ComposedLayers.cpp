@@ -179,13 +179,7 @@ static bool lossOfProbabilities(CallImporter &call, Expr logits, Expr target, in
   int64_t dim = logits.rank() == 1 ? 0 : 1;
   if (smoothing != 0.0)
     target = target * (1.0 - smoothing) + smoothing / static_cast<double>(logits.size(dim));
-  Expr loss = -(logits * target).reduce<SumOp>({dim});
-  auto dims = llvm::to_vector(llvm::seq<int64_t>(0, loss.rank()));
-  if (reduction == kMean)
-    loss = loss.reduce<MeanOp>(dims);
-  else if (reduction == kSum)
-    loss = loss.reduce<SumOp>(dims);
-  return finish(call, loss);
+  return reduceLoss(call, -(logits * target).reduce<SumOp>({dim}), reduction);
 }
 
 static bool haveClasses(const CallImporter &call, size_t weight) {

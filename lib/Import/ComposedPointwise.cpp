@@ -242,16 +242,6 @@ template <typename Op> static bool addCombined(CallImporter &call) {
 // Losses of each element
 //===----------------------------------------------------------------------------===//
 
-/// The mean or the sum, or the elements themselves.
-static bool reduceLoss(CallImporter &call, Expr loss, int64_t reduction) {
-  auto dims = llvm::to_vector(llvm::seq<int64_t>(0, loss.rank()));
-  if (reduction == kMean)
-    loss = loss.reduce<MeanOp>(dims);
-  else if (reduction == kSum)
-    loss = loss.reduce<SumOp>(dims);
-  return finish(call, loss);
-}
-
 template <Expr (*formula)(Expr, double), bool hasParameter> static bool differenceLoss(CallImporter &call) {
   Expr x = wide(call, 0), y = wide(call, 1);
   return x && y && reduceLoss(call, formula(x - y, hasParameter ? call.number(3) : 0.0), call.integer(2));

@@ -97,16 +97,18 @@ static void pad(const Padding &padding) {
   }
 }
 
+static remark::RemarkOpts getRemarkOpts(func::FuncOp function) {
+  return remark::RemarkOpts::name("PadInstances").category("pfcn.fusion").function(function.getName());
+}
+
 static void emitRemark(func::FuncOp function, const Padding &padding) {
-  auto opts = remark::RemarkOpts::name("PadInstances").category("pfcn.fusion").function(function.getName());
-  if (auto remark = remark::passed(padding.products.front()->getLoc(), opts))
+  if (auto remark = remark::passed(padding.products.front()->getLoc(), getRemarkOpts(function)))
     remark << remark::reason("{0}", padding.reason)
            << remark::metric("instances", static_cast<int64_t>(padding.products.size()));
 }
 
 static void emitRemark(func::FuncOp function, const Miss &miss) {
-  auto opts = remark::RemarkOpts::name("PadInstances").category("pfcn.fusion").function(function.getName());
-  if (auto remark = remark::missed(miss.where->getLoc(), opts))
+  if (auto remark = remark::missed(miss.where->getLoc(), getRemarkOpts(function)))
     remark << remark::reason("{0}", miss.reason);
 }
 
