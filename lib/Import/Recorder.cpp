@@ -428,9 +428,11 @@ static bool trainsRunningStatistics(const std::string &name, at::ArrayRef<IValue
   return own[5].toBool() && own[3].isTensor() && own[3].toTensor().defined();
 }
 
-/// Whether batch norm in training is the functional operator of torch, of one element type.
+/// Whether batch norm in training is the functional operator of torch, of one element type. That operator has no
+/// mean of nothing, where batch norm gives nothing and leaves its statistics alone.
 static bool canSplitBatchNorm(at::ArrayRef<IValue> arguments) {
-  if (!trainsRunningStatistics("aten::batch_norm", arguments) || !arguments[4].toTensor().defined())
+  if (!trainsRunningStatistics("aten::batch_norm", arguments) || !arguments[4].toTensor().defined() ||
+      arguments[0].toTensor().numel() == 0)
     return false;
   at::ScalarType dtype = arguments[0].toTensor().scalar_type();
   for (size_t i : {1, 2, 3, 4})

@@ -81,6 +81,13 @@ def test_batches_of_several_sizes():
     check(bank, *(torch.randn(batch, 5) for batch in (4, 9, 16, 4, 2, 33)))
 
 
+@pytest.mark.parametrize("calls", [[(0, 4, 3)], [(9, 4, 3), (0, 4, 3), (5, 4, 3)]])
+def test_nothing_in_the_batch(calls):
+    """Batch norm leaves its statistics alone; the mean of nothing would be an error."""
+    bank = Bank(lambda: nn.BatchNorm1d(4))
+    check(bank, *(torch.randn(*shape) for shape in calls))
+
+
 def test_training_and_evaluation_in_turns():
     bank = Bank(lambda: nn.BatchNorm1d(4))
     reference = copy.deepcopy(bank)
