@@ -140,6 +140,17 @@ static bool cosineSimilarity(CallImporter &call) {
   int64_t rank = std::max(x.rank(), y.rank()), dim = call.wrap(call.integer(2), rank);
   if (x.rank() != rank || y.rank() != rank || rank == 0)
     return false;
+  // Torch broadcasts first: a single element that stands for n has the norm of n.
+  int64_t size = x.size(dim) == 1 ? y.size(dim) : x.size(dim);
+  for (Expr *value : {&x, &y}) {
+    if (value->size(dim) == size)
+      continue;
+    if (ShapedType::isDynamic(size) || value->size(dim) != 1)
+      return false;
+    Dims shape(value->type().getShape());
+    shape[dim] = size;
+    *value = value->expand(shape);
+  }
   auto normalize = [&](Expr value) { return value / maximum(getNorm(value, 2.0, {dim}, true), call.number(3)); };
   return finish(call, (normalize(x) * normalize(y)).reduce<SumOp>({dim}));
 }

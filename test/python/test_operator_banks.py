@@ -56,6 +56,8 @@ KERNELS = {
     "cumsum": scaled(lambda x: torch.cumsum(x, 1), 6),
     "argmax": scaled(lambda x: torch.argmax(x, 1), 6),
     "cosine_similarity": compared(F.cosine_similarity),
+    "cosine_similarity, one for many": compared(lambda x, w: F.cosine_similarity(x, w[:, :1])),
+    "cosine_similarity, many for one": compared(lambda x, w: F.cosine_similarity(x[:1], w, 0)),
     "pairwise_distance": compared(F.pairwise_distance),
     "normalize": scaled(F.normalize, 6),
     "logaddexp": compared(torch.logaddexp),
