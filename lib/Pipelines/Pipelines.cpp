@@ -22,6 +22,8 @@ void mlir::pfcn::buildDetectPipeline(OpPassManager &pm, FusionReport *report, bo
     pm.addPass(createKeepInstancesPass());
   // Where torch has one operator for a loop over time, a kernel has the loop.
   pm.addNestedPass<func::FuncOp>(createExpandRecurrencesPass());
+  // While operators still have their names.
+  pm.addNestedPass<func::FuncOp>(createCheckIndicesPass());
   // What no kernel can hold becomes one call of torch's for all instances.
   pm.addNestedPass<func::FuncOp>(createSplitInstancesPass());
   if (keepInstances) // of what the cut has left

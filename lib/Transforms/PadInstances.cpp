@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------------===//
 
 #include "pfcn/Analysis/Padding.h"
+#include "pfcn/Transforms/CheckIndices.h"
 #include "pfcn/Transforms/Explain.h"
 #include "pfcn/Transforms/Passes.h"
 
@@ -67,9 +68,11 @@ static Value padAlone(OpBuilder &builder, Value input, int64_t size) {
 }
 
 /// One-hot codes with as many places as the longest has, from the numbers that they encode. A number for which its own
-/// code had no place meets a zero of the weight.
+/// code had no place would meet a zero of the weight: they are looked at before.
 static Value encode(OpBuilder &builder, Location loc, Value numbers, Value like, int64_t size) {
   RankedTensorType type = ranked(numbers);
+  Value last = buildLastIndex(builder, loc, ranked(like).getShape().back());
+  numbers = buildIndexCheck(builder, loc, numbers, last, "aten::one_hot");
   auto placesType = RankedTensorType::get({size}, type.getElementType());
   SmallVector<APInt> elements;
   for (int64_t place = 0; place < size; ++place)

@@ -1,7 +1,8 @@
 //===- SplitInstances.cpp - groups cut at foreign operators ------------------------===//
 //
-// An op is as deep as the number of foreign operators before it. Ops of one depth become one smaller group,
-// foreign operators one call each over the stacked instances, and what only moves data views beside these calls.
+// A foreign operator is as deep as the number of others before it, and any other op as deep as what first waits for
+// it. Ops of one depth become one smaller group, foreign operators one call each over the stacked instances, and what
+// only moves data views beside these calls.
 //
 //===----------------------------------------------------------------------------===//
 
@@ -107,11 +108,23 @@ Value Splitter::getStacked(Value value) {
 //===----------------------------------------------------------------------------===//
 
 void Splitter::measure() {
+  unsigned deepest = 0;
   for (Operation &inner : op.getBodyBlock()->without_terminator()) {
     unsigned &depth = depths[&inner];
     for (Value operand : inner.getOperands())
       if (Operation *definition = operand.getDefiningOp())
         depth = std::max(depth, depths.lookup(definition) + (isa<OpaqueOp>(definition) ? 1 : 0));
+    deepest = std::max(deepest, depth);
+  }
+  // As late as can be: what a call does not wait for stays together with what follows the call.
+  for (Operation &inner : llvm::reverse(op.getBodyBlock()->without_terminator())) {
+    if (isa<OpaqueOp>(inner))
+      continue;
+    std::optional<unsigned> first;
+    for (Operation *user : inner.getUsers())
+      if (!isa<YieldOp>(user))
+        first = std::min(first.value_or(depths.at(user)), depths.at(user));
+    depths[&inner] = first.value_or(deepest);
   }
 }
 

@@ -105,3 +105,25 @@ func.func @dynamic(%x: tensor<2x?x3xf32>, %init: tensor<2x?x3xf32>) -> tensor<2x
   } -> tensor<2x?x3xf32>
   return %y : tensor<2x?x3xf32>
 }
+
+// What no call waits for is computed behind it, together with what reads it.
+// CHECK-LABEL: func.func @late
+// CHECK-NOT: pfcn.instances
+// CHECK: %[[C:.*]] = pfcn.opaque "aten::cumsum"
+// CHECK: pfcn.instances "g_part0" {{.*}} ins({{.*}}, %[[C]] :
+// CHECK: pfcn.relu
+// CHECK: pfcn.add
+// CHECK-NOT: pfcn.instances
+// CHECK: return
+func.func @late(%x: tensor<2x4xf32>) -> tensor<2x4xf32> {
+  %init = pfcn.empty : tensor<2x4xf32>
+  %y = pfcn.instances "g" count 2 ins(%x : tensor<2x4xf32>) [#pfcn.access<select dim 0>]
+      outs(%init : tensor<2x4xf32>) [#pfcn.access<select dim 0>] {
+  ^bb0(%a: tensor<4xf32>):
+    %0 = pfcn.relu %a : tensor<4xf32>
+    %1 = pfcn.opaque "aten::cumsum"(%a) [#pfcn.operand<0>, 0, unit] : (tensor<4xf32>) -> tensor<4xf32>
+    %2 = pfcn.add %0, %1 : tensor<4xf32>, tensor<4xf32> -> tensor<4xf32>
+    pfcn.yield %2 : tensor<4xf32>
+  } -> tensor<2x4xf32>
+  return %y : tensor<2x4xf32>
+}

@@ -64,7 +64,7 @@ def SplitInstancesPass : Pass<"pfcn-split-instances", "::mlir::func::FuncOp"> {
   let description = [{
     A `pfcn.opaque` in the body becomes one call for all instances, over operands that are stacked; torch's own batching
     rule runs it. The ops between two of them become a smaller `pfcn.instances` each, all ops of one depth together; ops that
-    only move data become views beside the calls. A group without foreign operators is left as it is.
+    only move data become views beside the calls. What no foreign operator waits for is computed as late as it can be. A group without foreign operators is left as it is.
   }];
   let dependentDialects = ["::mlir::pfcn::PfcnDialect"];
 }
@@ -94,6 +94,16 @@ def DifferentiatePass : Pass<"pfcn-differentiate", "::mlir::ModuleOp"> {
     `pfcn.not_differentiable`.
   }];
   let dependentDialects = ["::mlir::pfcn::PfcnDialect", "::mlir::tensor::TensorDialect"];
+}
+
+def CheckIndicesPass : Pass<"pfcn-check-indices", "::mlir::func::FuncOp"> {
+  let summary = "Look at class numbers and indices before a group reads by them";
+  let description = [{
+    In a group, the indices of `one_hot`, `embedding` and losses over classes go through `pfcn::check_index`, a foreign operator
+    that gives them back or raises what torch's operator would have. What a kernel computes from an index that is out of
+    bounds would be wrong in silence. Places of a largest element need no check.
+  }];
+  let dependentDialects = ["::mlir::pfcn::PfcnDialect"];
 }
 
 #endif // PFCN_TRANSFORMS_PASSES_TD
