@@ -2,6 +2,7 @@
 
 #include "pfcn/Codegen/OpLanes.h"
 
+#include "pfcn/Analysis/Work.h"
 #include "pfcn/Codegen/Schedule.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -14,8 +15,8 @@
 using namespace mlir;
 using namespace mlir::pfcn;
 
-// Of a vector; see Schedule.
-constexpr double transposeCost = 4;
+// Of a vector; see Schedule. Turning a value takes its loops besides.
+constexpr double transposeCost = 4, turnCost = 32;
 
 static ArrayRef<int64_t> getShape(Value value) { return cast<RankedTensorType>(value.getType()).getShape(); }
 
@@ -48,6 +49,14 @@ public:
 private:
   using Choice = OpLanes::Choice;
 
+  /// What a choice of lanes takes: arguments packed once, and operands turned each time, by the dimension that then is
+  /// innermost.
+  struct Demands {
+    double once = 0; // to pack, for all points of a tile
+    SmallVector<std::pair<BlockArgument, int64_t>> packed;
+    SmallVector<std::pair<OpOperand *, int64_t>> turned;
+  };
+
   LogicalResult visit(Operation *op);
   LogicalResult visitLoop(scf::ForOp loop);
   void visitReshape(Operation *op);
@@ -55,10 +64,12 @@ private:
   void visitInsert(tensor::InsertSliceOp op);
   void visitArgument(unsigned i);
   void visitGeneric(linalg::GenericOp op);
-  double getCost(linalg::GenericOp op, Choice choice, SmallVectorImpl<std::pair<Value, int64_t>> &toPack) const;
+  double getCost(linalg::GenericOp op, Choice choice, Demands &demands) const;
+  void revisitViews(Value value);
   void visitYield(unsigned i);
   int64_t getLastDim(Value value) const;
   double countInner(Value value) const;
+  double countPoints() const;
   bool hasOuter(Value value) const;
   bool isKnown(Value value) const { return result.innermost.contains(value); }
   /// What is done as often as the loops around it say.
@@ -83,6 +94,14 @@ bool LaneChooser::hasOuter(Value value) const {
   return llvm::any_of(llvm::seq<int64_t>(0, getShape(value).size()), [&](int64_t dim) {
     return llvm::is_contained(schedule.outerClasses, dims.getClass(value, dim));
   });
+}
+
+/// Of the outer loops, in a tile.
+double LaneChooser::countPoints() const {
+  double points = 1;
+  for (int cls : schedule.outerClasses)
+    points *= static_cast<double>(assumeSize(dims.getSize(cls)));
+  return points;
 }
 
 double LaneChooser::countInner(Value value) const {
@@ -121,12 +140,36 @@ void LaneChooser::visitYield(unsigned i) {
 // Ops
 //===----------------------------------------------------------------------------===//
 
-/// What an op costs with one of its loops across the lanes. `toPack`: arguments that are turned for it.
-double LaneChooser::getCost(linalg::GenericOp op, Choice choice,
-                            SmallVectorImpl<std::pair<Value, int64_t>> &toPack) const {
+/// The argument that a value is a view of, and which of its dimensions has the neighbours that `dim` of the view has.
+static std::optional<std::pair<BlockArgument, int64_t>> findArgument(Value value, int64_t dim) {
+  while (Operation *op = value.getDefiningOp()) {
+    if (auto expand = dyn_cast<tensor::ExpandShapeOp>(op)) {
+      int64_t source = expand.getCorrespondingSourceDim(dim);
+      auto real = llvm::filter_to_vector(expand.getReassociationIndices()[source],
+                                         [&](int64_t part) { return getShape(value)[part] != 1; });
+      if (real.empty() || real.back() != dim)
+        return std::nullopt;
+      dim = source;
+    } else if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op)) {
+      int64_t kept = -1, source = -1;
+      while (kept != dim)
+        kept += slice.getDroppedDims().test(++source) ? 0 : 1;
+      if (!isConstantIntValue(slice.getMixedStrides()[source], 1))
+        return std::nullopt;
+      dim = source;
+    } else {
+      return std::nullopt;
+    }
+    value = op->getOperand(0);
+  }
+  return std::pair(cast<BlockArgument>(value), dim);
+}
+
+/// What an op costs with one of its loops across the lanes, and what that demands of its operands.
+double LaneChooser::getCost(linalg::GenericOp op, Choice choice, Demands &demands) const {
   constexpr double foldCost = 8;
   SmallVector<int64_t> sizes = op.getStaticLoopRanges();
-  double iterations = 1, results = 1, each = std::max(estimatePayload(op), 0.5), once = 0;
+  double iterations = 1, results = 1, each = std::max(estimatePayload(op), 0.5), turning = 0;
   bool hasParallel = false, reduces = op.getNumReductionLoops() != 0;
   for (auto [loop, size] : llvm::enumerate(sizes)) {
     if (schedule.isOuter(dims.getClass(op, loop)))
@@ -155,26 +198,49 @@ double LaneChooser::getCost(linalg::GenericOp op, Choice choice,
       bool isUnit = moved.size() == 1 && (*steps)[moved.front()] == 1;
       if (isUnit && result.innermost.lookup(value) == moved.front())
         continue;
-      if (isUnit && isa<BlockArgument>(value) && !result.packed.contains(value)) {
-        toPack.push_back({value, moved.front()});
-        once += countInner(value) / choice.lanes * transposeCost;
-      } else {
-        each += 2.0 * choice.lanes;
+      double gather = 2.0 * choice.lanes;
+      auto argument = isUnit ? findArgument(value, moved.front()) : std::nullopt;
+      if (argument && !result.packed.contains(argument->first)) {
+        demands.packed.push_back(*argument);
+        demands.once += countInner(argument->first) / choice.lanes * transposeCost;
+        continue;
       }
+      // A call of its own, and tiles that are cut short where the other dimension has few elements.
+      double turn = turnCost + countInner(value) / choice.lanes * transposeCost;
+      if (isUnit && result.getInnermostDim(value) >= 0 && turn < iterations * gather) {
+        demands.turned.push_back({operand, moved.front()});
+        turning += turn;
+        continue;
+      }
+      each += gather;
     }
   bool isFolded =
       choice.loop != Choice::none && op.getIteratorTypesArray()[choice.loop] == utils::IteratorType::reduction;
   if (reduces && !hasParallel) // one accumulator, whose additions wait for each other
     each = std::max(each, 4.0);
-  return times * (iterations * each + (isFolded ? results * foldCost : 0)) + once;
+  return times * (iterations * each + turning + (isFolded ? results * foldCost : 0));
+}
+
+/// After an argument was packed, its views have other neighbours.
+void LaneChooser::revisitViews(Value value) {
+  for (Operation *user : value.getUsers()) {
+    if (!isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::ExtractSliceOp>(user) ||
+        !isKnown(user->getResult(0)))
+      continue;
+    if (auto slice = dyn_cast<tensor::ExtractSliceOp>(user))
+      visitSlice(slice);
+    else
+      visitReshape(user);
+    revisitViews(user->getResult(0));
+  }
 }
 
 void LaneChooser::visitGeneric(linalg::GenericOp op) {
   Value value = op->getResult(0);
   SmallVector<int64_t> sizes = op.getStaticLoopRanges();
   Choice best;
-  SmallVector<std::pair<Value, int64_t>> toPack;
-  double least = getCost(op, best, toPack);
+  Demands demands;
+  double least = getCost(op, best, demands), points = hasOuter(value) ? countPoints() : 1;
   for (auto [loop, size] : llvm::enumerate(sizes)) {
     if (schedule.isOuter(dims.getClass(op, loop)) || size < 2)
       continue;
@@ -182,21 +248,22 @@ void LaneChooser::visitGeneric(linalg::GenericOp op) {
     Choice choice{static_cast<unsigned>(loop), std::min<int64_t>(width, llvm::bit_floor<uint64_t>(size))};
     if (!isParallel && (!isFloatSum(op) || choice.lanes < width))
       continue;
-    SmallVector<std::pair<Value, int64_t>> packs;
-    if (double cost = getCost(op, choice, packs); cost < least) {
+    Demands others;
+    if (double cost = getCost(op, choice, others); cost + others.once / points < least + demands.once / points) {
       best = choice;
       least = cost;
-      toPack = packs;
+      demands = others;
     }
   }
   result.choices[op] = best;
-  for (auto [argument, dim] : toPack) {
+  for (auto [argument, dim] : demands.packed) {
     result.packed.insert(argument);
     result.innermost[argument] = dim;
-    double once = countInner(argument) / best.lanes * transposeCost;
-    least -= once;
-    addOnce(argument, once);
+    revisitViews(argument);
+    addOnce(argument, countInner(argument) / best.lanes * transposeCost);
   }
+  for (auto [operand, dim] : demands.turned)
+    result.turned[operand] = dim;
   addOnce(value, least);
   result.innermost[value] = getLastDim(value);
   if (best.loop == Choice::none)

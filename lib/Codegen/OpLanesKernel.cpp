@@ -138,6 +138,23 @@ void OpLanesKernel::activate(linalg::GenericOp root, unsigned loop, SmallVectorI
   }
 }
 
+/// Copies of operands with the dimension innermost along which an op has its lanes; `before` has what they stand for.
+void OpLanesKernel::turnOperands(linalg::GenericOp op, SmallVectorImpl<std::pair<Value, Buffer>> &before) {
+  for (OpOperand *operand : op.getDpsInputOperands()) {
+    Value value = operand->get();
+    int64_t dim = lanes.getTurnedDim(*operand);
+    if (dim < 0 || !failure.empty() || !buffers.count(value) || buffers[value].splat)
+      continue;
+    Buffer source = buffers[value];
+    turnedDim = dim;
+    Buffer tile = allocate(value);
+    turnedDim = -1;
+    emitCopy(source, value, tile);
+    before.emplace_back(value, source);
+    buffers[value] = tile;
+  }
+}
+
 void OpLanesKernel::emitGeneric(linalg::GenericOp root) {
   OpLanes::Choice choice = lanes.get(root);
   SmallVector<OpFoldResult> indices;
@@ -148,6 +165,14 @@ void OpLanesKernel::emitGeneric(linalg::GenericOp root) {
   bool isFolded = hasLanes && root.getIteratorTypesArray()[choice.loop] == utils::IteratorType::reduction;
   SmallVector<linalg::GenericOp> epilogue = collectEpilogue(root);
   activate(root, isFolded ? OpLanes::Choice::none : choice.loop, epilogue);
+  SmallVector<std::pair<Value, Buffer>> unturned;
+  auto turnBack = llvm::scope_exit([&] {
+    for (auto &[value, buffer] : llvm::reverse(unturned))
+      buffers[value] = buffer;
+  });
+  turnOperands(root, unturned);
+  for (linalg::GenericOp next : epilogue)
+    turnOperands(next, unturned);
   placeResult(root, epilogue);
   if (!failure.empty())
     return;

@@ -35,6 +35,11 @@ public:
   }
   /// Whether an argument is brought into scratch with another dimension innermost.
   bool isPacked(Value argument) const { return packed.contains(argument); }
+  /// The dimension that an op needs innermost of an operand, which is turned for it alone, or -1.
+  int64_t getTurnedDim(OpOperand &operand) const {
+    auto it = turned.find(&operand);
+    return it == turned.end() ? -1 : it->second;
+  }
 
   /// Vector operations of what is done once for an instance, and of what is done for each point of the outer loops.
   double getCostPerTile() const { return perTile; }
@@ -51,6 +56,7 @@ private:
   /// -1 where no dimension has neighbours in memory; splats have no entry.
   llvm::DenseMap<Value, int64_t> innermost;
   llvm::DenseSet<Value> packed;
+  llvm::DenseMap<OpOperand *, int64_t> turned;
   double perTile = 0, perPoint = 0;
 };
 

@@ -15,7 +15,9 @@ public:
       : CpuKernel(kernel, dims, schedule, options, at), lanes(*schedule.opLanes), width(lanes.getWidth()) {}
 
 private:
-  int64_t getInnermostDim(Value value) override { return isRowMajor ? -1 : lanes.getInnermostDim(value); }
+  int64_t getInnermostDim(Value value) override {
+    return turnedDim >= 0 ? turnedDim : isRowMajor ? -1 : lanes.getInnermostDim(value);
+  }
   bool storesDirectly(Value value, const Buffer &output) override;
   void emitArgument(BlockArgument argument) override;
   void emitYield(unsigned result) override;
@@ -30,6 +32,7 @@ private:
   Buffer makeContiguous(Value value) override;
 
   void activate(linalg::GenericOp root, unsigned loop, SmallVectorImpl<linalg::GenericOp> &epilogue);
+  void turnOperands(linalg::GenericOp op, SmallVectorImpl<std::pair<Value, Buffer>> &before);
   void emitFolded(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> &indices,
                   ArrayRef<unsigned> parallel);
   void emitFoldedBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> &indices,
@@ -51,6 +54,8 @@ private:
   /// The loop that the op whose blocks are emitted has chosen.
   unsigned rootLoop = OpLanes::Choice::none;
   bool isRowMajor = false;
+  /// Of the value for which scratch is allocated, where it is turned.
+  int64_t turnedDim = -1;
 };
 
 } // namespace mlir::pfcn
