@@ -79,15 +79,15 @@ const Dispatcher::Entry *Dispatcher::find(llvm::ArrayRef<PyObject *> args, llvm:
   return nullptr;
 }
 
-PyObject *Dispatcher::call(PyObject *const *args, Py_ssize_t count) {
+PyObject *Dispatcher::call(llvm::ArrayRef<PyObject *> args, PyObject *kwargs) {
   if (entries.empty() || !isPlainDispatch() || haveHooksChanged())
     return nullptr;
   for (const py::dict &dict : hooks)
     if (PyDict_GET_SIZE(dict.ptr()) != 0)
       return nullptr;
   llvm::SmallVector<at::Tensor, 4> inputs;
-  const Entry *entry = find({args, static_cast<size_t>(count)}, inputs);
-  if (!entry || !entry->plan->isCurrent() || (guards && !guards->areUnchanged()))
+  const Entry *entry = find(args, inputs);
+  if (!entry || !entry->plan->isCurrent() || (guards && !guards->areUnchanged(kwargs)))
     return nullptr;
   if (entry->mode == 1 && entry->plan->getGradPattern() != entry->gradPattern)
     return nullptr;

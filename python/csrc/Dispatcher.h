@@ -39,8 +39,9 @@ public:
     bool isFollowed() const { return gradPattern != 0 || llvm::is_contained(followed, true); }
   };
 
-  /// The result of `model(*args)`, or null with no Python error set where Python has to decide.
-  PyObject *call(PyObject *const *args, Py_ssize_t count);
+  /// The result of `model(*args)`, or null with no Python error set where Python has to decide. `kwargs`: the empty
+  /// dictionary that came with them.
+  PyObject *call(llvm::ArrayRef<PyObject *> args, PyObject *kwargs);
 
   /// Whether a hook has been registered on any module since this was last taken note of.
   bool haveHooksChanged() const;

@@ -66,12 +66,48 @@ bool Guards::areSlotsSame() const {
                      [](const Slot &slot) { return slot.object->getSlot(slot.index).is(slot.value); });
 }
 
+/// A number that is what it was the last time only where no dictionary of the process has changed in between, apart
+/// from the making of `fresh`. Python has one count for all dictionaries, and changing one of ours tells it.
+static uint64_t countChanges(py::handle fresh) {
+  struct Probe {
+    PyObject *dict = PyDict_New(), *key = PyLong_FromLong(0);
+    bool value = false;
+    uint64_t last = 0, step = 0, count = 1;
+
+    /// Python's count, raised by one step.
+    uint64_t raise() {
+      value = !value;
+      if (PyDict_SetItem(dict, key, value ? Py_True : Py_False) != 0)
+        throw py::error_already_set();
+      return getVersion(dict);
+    }
+
+    Probe() {
+      last = raise();
+      step = raise() - last;
+      last += step;
+    }
+  };
+  static auto &probe = *new Probe; // for as long as there are dictionaries
+  uint64_t now = probe.raise();
+  bool isFirst = now == probe.last + probe.step;
+  bool isBehindFresh =
+      fresh && getVersion(fresh.ptr()) == probe.last + probe.step && now == probe.last + 2 * probe.step;
+  if (!isFirst && !isBehindFresh)
+    ++probe.count;
+  probe.last = now;
+  return probe.count;
+}
+
 /// A change gives a dictionary a count above all that there were, so one number is compared
-/// with, and nothing but the dictionaries themselves is read.
-bool Guards::areUnchanged() const {
+/// with, and nothing but the dictionaries themselves is read; and not even these where Python has changed none since.
+bool Guards::areUnchanged(py::handle fresh) const {
   if (!kHasVersions)
     return !haveChanged();
-  constexpr size_t kAhead = 16;
+  uint64_t changes = countChanges(fresh);
+  if (changes == checkedAt)
+    return areSlotsSame();
+  constexpr size_t kAhead = 48;
   size_t count = watched.size();
   bool same = true;
   for (size_t i = 0; i < count; ++i) {
@@ -79,10 +115,13 @@ bool Guards::areUnchanged() const {
       __builtin_prefetch(watched[i + kAhead]);
     same &= getVersion(watched[i]) <= newest;
   }
+  if (same)
+    checkedAt = changes;
   return same && areSlotsSame();
 }
 
 void Guards::rearm() {
+  checkedAt = 0;
   for (Guard &guard : guards) {
     if (kHasVersions && guard.version == getVersion(guard.dict.ptr()))
       continue;

@@ -19,8 +19,9 @@ public:
   /// `scripted`: ScriptModules, whose attributes live outside of Python, submodules included.
   Guards(const std::vector<pybind11::dict> &dicts, const std::vector<pybind11::object> &scripted);
 
-  /// Whether every dictionary is as it was when it was last taken note of.
-  bool areUnchanged() const;
+  /// Whether every dictionary is as it was when it was last taken note of. `fresh`: a dictionary made for this call,
+  /// whose making is no change.
+  bool areUnchanged(pybind11::handle fresh = {}) const;
   /// Takes note of what the dictionaries hold now.
   void rearm();
   /// Whether one of them holds other objects than when last taken note of; what was put
@@ -49,6 +50,8 @@ private:
   /// The dictionaries of `guards`, and the largest of their versions.
   std::vector<PyObject *> watched;
   uint64_t newest = 0;
+  /// The count of changes when all were last found unchanged; 0: never.
+  mutable uint64_t checkedAt = 0;
   std::vector<Slot> slots;
 };
 

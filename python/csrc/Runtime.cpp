@@ -33,13 +33,16 @@ static void raise(const CompileFailure &failure) {
   PyErr_SetObject(py::type::of(error).ptr(), error.ptr());
 }
 
-/// The Python callable of a dispatcher: NotImplemented where Python has to decide.
+/// The Python callable of a dispatcher, of a tuple and a dictionary: NotImplemented where Python has to decide.
 static PyObject *callDispatcher(PyObject *capsule, PyObject *const *args, Py_ssize_t count) {
   HANDLE_TH_ERRORS
+  if (count != 2 || !PyTuple_CheckExact(args[0]) || !PyDict_CheckExact(args[1]) || PyDict_GET_SIZE(args[1]) != 0)
+    Py_RETURN_NOTIMPLEMENTED;
   auto *dispatcher = static_cast<std::shared_ptr<Dispatcher> *>(PyCapsule_GetPointer(capsule, nullptr));
   PyObject *result = nullptr;
   try {
-    result = (*dispatcher)->call(args, count);
+    result =
+        (*dispatcher)->call({PySequence_Fast_ITEMS(args[0]), static_cast<size_t>(PyTuple_GET_SIZE(args[0]))}, args[1]);
   } catch (const CudaFailure &failure) {
     raise(failure);
   }
@@ -51,7 +54,7 @@ static PyObject *callDispatcher(PyObject *capsule, PyObject *const *args, Py_ssi
 
 static py::object makeCallable(const std::shared_ptr<Dispatcher> &dispatcher) {
   static PyMethodDef method = {"dispatch", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&callDispatcher)),
-                               METH_FASTCALL, "Runs the plan that fits, or returns NotImplemented."};
+                               METH_FASTCALL, "Runs the plan that fits `(args, kwargs)`, or returns NotImplemented."};
   auto *owner = new std::shared_ptr<Dispatcher>(dispatcher);
   auto capsule = py::reinterpret_steal<py::object>(PyCapsule_New(owner, nullptr, [](PyObject *object) {
     delete static_cast<std::shared_ptr<Dispatcher> *>(PyCapsule_GetPointer(object, nullptr));
@@ -183,7 +186,7 @@ static void bindCalls(py::module_ &module) {
   py::class_<Guards, std::shared_ptr<Guards>>(module, "Guards", "Whether dictionaries are as they were.")
       .def(py::init<const std::vector<py::dict> &, const std::vector<py::object> &>(), py::arg("dicts"),
            py::arg("scripted") = std::vector<py::object>())
-      .def("are_unchanged", &Guards::areUnchanged)
+      .def("are_unchanged", [](const Guards &self) { return self.areUnchanged(); })
       .def("rearm", &Guards::rearm)
       .def("have_changed", &Guards::haveChanged, "Whether one holds other objects than before.");
 

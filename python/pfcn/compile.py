@@ -69,10 +69,9 @@ class Compiled(nn.Module):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():  # torch.compile or torch.export sees the model itself
             return self._model(*args, **kwargs)
-        if not kwargs:
-            result = self._dispatch(*args)
-            if result is not NotImplemented:
-                return result
+        result = self._dispatch(args, kwargs)
+        if result is not NotImplemented:
+            return result
         return super().__call__(*args, **kwargs)  # with the hooks of this module
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

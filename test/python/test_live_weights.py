@@ -384,6 +384,45 @@ def test_attributes_change(case):
         torch.testing.assert_close(case.fast(case.x), case.model(case.x))
 
 
+def put_parameter(network: nn.Module, value: float) -> None:
+    network[0]._parameters["weight"] = nn.Parameter(torch.full((4, 5), value))
+
+
+def put_attribute(network: nn.Module, value: float) -> None:
+    vars(network[1])["negative_slope"] = value
+
+
+def put_module(network: nn.Module, value: float) -> None:
+    network._modules["1"] = nn.LeakyReLU(value)
+
+
+def set_attribute(network: nn.Module, value: float) -> None:
+    network[1].negative_slope = value
+
+
+@pytest.mark.parametrize("edit", [put_parameter, put_attribute, put_module, set_attribute])
+def test_changes_between_calls_in_a_row(edit):
+    """Calls in a row are not looked at one by one: whatever is done between them counts."""
+    cases = [Case(), Case()]  # of whom one is asked for the other
+    for case in cases:
+        for network in case.model.models:
+            network[1] = nn.LeakyReLU(0.1)
+        case.check()
+    reference = copy.deepcopy(cases[0].model)
+    fast, other, x = cases[0].fast, cases[1].fast, cases[0].x
+    last, mirrored = cases[0].model.models[-1], reference.models[-1]
+    with torch.no_grad():
+        for step, calls in enumerate(
+            [(fast,), (fast, fast), (fast, other), (other, fast), (other,), ()]
+        ):
+            for call in calls:
+                call(x)
+            edit(last, 0.2 + step)
+            result = fast(x)
+            edit(mirrored, 0.2 + step)
+            torch.testing.assert_close(result, reference(x))
+
+
 def test_to_another_dtype(case):
     case.fast.double()
     case.x = case.x.double()
