@@ -10,6 +10,7 @@
 
 #include "Views.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/detach.h>
@@ -22,6 +23,11 @@
 
 using namespace pfcn;
 using c10::IValue;
+
+// Of this thread, in GNU's OpenMP runtime, which torch ships with and is linked to, and in MKL where torch has it. The
+// latter gives what was set before.
+extern "C" void omp_set_num_threads(int threads);
+extern "C" [[gnu::weak]] int MKL_Set_Num_Threads_Local(int threads);
 
 static constexpr c10::DispatchKey kRecorderKey = c10::DispatchKey::DeferredInit;
 static thread_local Recorder *activeRecorder = nullptr;
@@ -564,15 +570,52 @@ static bool runOnZeros(const c10::OperatorHandle &op, at::ArrayRef<IValue> argum
   return true;
 }
 
+namespace {
+
+/// One thread for an operator that reads small tensors only. It gains little by more, and some fork and join again and
+/// again: an LSTM for each step, a concatenation for each part. On a busy machine each join may wait for a time slice
+/// (100 LSTMs took 2 to 20 s, and 8 ms on one thread).
+class OneThread {
+public:
+  explicit OneThread(int64_t largest) : threads(at::get_num_threads()), isNeeded(largest < kFew && threads > 1) {
+    if (!isNeeded)
+      return;
+    omp_set_num_threads(1);
+    if (MKL_Set_Num_Threads_Local)
+      ofMkl = MKL_Set_Num_Threads_Local(1);
+  }
+  ~OneThread() {
+    if (!isNeeded)
+      return;
+    omp_set_num_threads(threads);
+    if (MKL_Set_Num_Threads_Local)
+      MKL_Set_Num_Threads_Local(ofMkl);
+  }
+  OneThread(const OneThread &) = delete;
+  OneThread &operator=(const OneThread &) = delete;
+
+private:
+  static constexpr int64_t kFew = 1 << 16;
+  int threads, ofMkl = 0;
+  bool isNeeded;
+};
+
+} // namespace
+
 void Recorder::record(const c10::OperatorHandle &op, const Traits &traits, c10::DispatchKeySet next,
                       torch::jit::Stack &stack) {
   const c10::FunctionSchema &schema = *traits.schema;
   size_t count = schema.arguments().size();
   std::vector<IValue> arguments(stack.end() - count, stack.end());
   bool readsTensor = false;
+  int64_t largest = 0;
   for (const IValue &argument : arguments)
-    forEachTensor(argument, [&](const at::Tensor &) { readsTensor = true; });
+    forEachTensor(argument, [&](const at::Tensor &tensor) {
+      readsTensor = true;
+      largest = std::max(largest, tensor.numel());
+    });
   auto run = [&] {
+    OneThread one(largest);
     ++depth;
     auto leave = c10::make_scope_exit([&] { --depth; });
     nestedReadsData = nestedIsRandom = false;

@@ -120,3 +120,31 @@ def test_recording_ends_after_an_error_of_the_model():
     with pytest.raises(ValueError, match="the model's own"):
         text(fail, torch.rand(2))
     assert capture.record(ParallelFCN(1), (torch.rand(1, 20),)).model.text()
+
+
+def test_small_operators_run_on_one_thread():
+    """A fork and join for each step of an LSTM takes seconds where others use the machine."""
+    seen = []
+    with torch.library._scoped_library("pfcn_test", "FRAGMENT") as library:
+        library.define("look(Tensor x, Tensor y) -> Tensor")
+
+        def look(x, y):
+            seen.append(torch.get_num_threads())
+            if x.numel() == 0:
+                raise RuntimeError("nothing to see")
+            return x + y
+
+        library.impl("look", look, "CPU")
+        before = torch.get_num_threads()
+        torch.set_num_threads(3)
+        try:
+            with torch.no_grad():
+                call = Forward(lambda self, x, y: torch.ops.pfcn_test.look(x, y))
+                record(call, (torch.ones(8), torch.ones(8)))
+                record(call, (torch.ones(8), torch.ones(300, 300, 8)))
+                with pytest.raises(RuntimeError, match="nothing to see"):
+                    record(call, (torch.ones(0), torch.ones(0)))
+            assert seen == [1, 3, 1]
+            assert torch.get_num_threads() == 3
+        finally:
+            torch.set_num_threads(before)
