@@ -11,7 +11,7 @@
 
 using namespace mlir;
 
-void mlir::pfcn::buildDetectPipeline(OpPassManager &pm, FusionReport *report, bool keepInstances) {
+void mlir::pfcn::buildDetectPipeline(OpPassManager &pm, FusionReport *report, bool keepInstances, bool differentiate) {
   // What differs in size only is made equal where that pays, before detection looks for equals.
   pm.addNestedPass<func::FuncOp>(createPadInstancesPass(report));
   // Detection reads the model as it was imported: its hashes take time linear in the ops, which
@@ -21,9 +21,12 @@ void mlir::pfcn::buildDetectPipeline(OpPassManager &pm, FusionReport *report, bo
   if (keepInstances)
     pm.addPass(createKeepInstancesPass());
   // Where torch has one operator for a loop over time, a kernel has the loop.
-  pm.addNestedPass<func::FuncOp>(createExpandRecurrencesPass());
+  pm.addNestedPass<func::FuncOp>(createExpandRecurrencesPass(ExpandRecurrencesPassOptions{differentiate}));
   // While operators still have their names.
   pm.addNestedPass<func::FuncOp>(createCheckIndicesPass());
+  // Before the cut, which is to leave groups that train.
+  if (differentiate)
+    pm.addNestedPass<func::FuncOp>(createMarkForeignPass());
   // What no kernel can hold becomes one call of torch's for all instances.
   pm.addNestedPass<func::FuncOp>(createSplitInstancesPass());
   if (keepInstances) // of what the cut has left

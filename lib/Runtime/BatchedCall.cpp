@@ -11,14 +11,19 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Functions.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/functorch/BatchedTensorImpl.h>
 #include <ATen/functorch/DynamicLayer.h>
 #include <c10/util/Exception.h>
 #include <c10/util/ScopeExit.h>
+#include <torch/csrc/autograd/engine.h>
+#include <torch/csrc/autograd/variable.h>
 
 using namespace mlir::pfcn;
 
 namespace pfcn::runtime {
+
+namespace autograd = torch::autograd;
 
 namespace {
 
@@ -99,6 +104,36 @@ TensorVector Instances::runEach(TensorRange operands, int64_t count) const {
   return results;
 }
 
+/// How far gradients of two forms may be apart and count as the same.
+double getTolerance(at::ScalarType dtype) {
+  bool isShort = dtype == at::kHalf || dtype == at::kBFloat16;
+  return isShort ? 5e-2 : 1e-3;
+}
+
+/// What a call gives for its floating-point operands, each element of its results weighed differently; undefined
+/// where nothing flows.
+std::vector<at::Tensor> getGradients(llvm::function_ref<TensorVector(TensorRange)> call, TensorRange operands) {
+  at::AutoGradMode followed(true);
+  std::vector<at::Tensor> given, upstream;
+  autograd::edge_list leaves, outputs;
+  for (const at::Tensor &operand : operands) {
+    bool isFloat = at::isFloatingType(operand.scalar_type());
+    given.push_back(isFloat ? operand.detach().requires_grad_() : operand);
+    if (isFloat)
+      leaves.push_back(autograd::impl::gradient_edge(given.back()));
+  }
+  for (const at::Tensor &result : call(given))
+    if (result.requires_grad()) {
+      outputs.push_back(autograd::impl::gradient_edge(result));
+      upstream.push_back(at::arange(result.numel(), result.options()).cos_().reshape(result.sizes()));
+    }
+  if (leaves.empty() || outputs.empty())
+    return {};
+  // Python's own engine must not be called where its lock is held.
+  return autograd::Engine::get_base_engine().execute(outputs, upstream, /*keep_graph=*/false, /*create_graph=*/false,
+                                                     /*accumulate_grad=*/false, leaves);
+}
+
 //===----------------------------------------------------------------------------===//
 // The trial
 //===----------------------------------------------------------------------------===//
@@ -134,6 +169,8 @@ private:
   void makeOperands();
   bool hasRightTypes(const TensorVector &results);
   bool agrees(const TensorVector &results);
+  bool hasSameGradients();
+  bool hasSameGradients(TensorRange at);
 
   OpaqueOp op;
   const Instances &instances;
@@ -189,6 +226,45 @@ bool Trial::agrees(const TensorVector &results) {
   return true;
 }
 
+/// Where elements differ, and at ties, zeros and the ends of [-1, 1] and [0, 1], where formulas that agree elsewhere
+/// may choose differently.
+bool Trial::hasSameGradients() {
+  at::Generator generator = at::detail::createCPUGenerator(/*seed=*/2);
+  auto spread = [&](double from, double to) {
+    std::vector<at::Tensor> few;
+    for (const at::Tensor &operand : operands)
+      few.push_back(at::isFloatingType(operand.scalar_type()) ? at::rand(operand.sizes(), generator, at::kFloat)
+                                                                    .mul_(4)
+                                                                    .round_()
+                                                                    .mul_((to - from) / 4)
+                                                                    .add_(from)
+                                                                    .to(operand.scalar_type())
+                                                              : operand);
+    return few;
+  };
+  return hasSameGradients(operands) && hasSameGradients(spread(-1, 1)) && hasSameGradients(spread(0, 1));
+}
+
+bool Trial::hasSameGradients(TensorRange at) {
+  std::vector<at::Tensor> expected;
+  try {
+    expected = getGradients([&](TensorRange given) { return instances.runEach(given, 2); }, at);
+  } catch (const std::exception &) {
+    return true; // the operator does not take such elements
+  }
+  std::vector<at::Tensor> gradients = getGradients([&](TensorRange given) { return instances.runOnce(given, 2); }, at);
+  if (gradients.size() != expected.size())
+    return false;
+  for (auto [gradient, wanted] : llvm::zip_equal(gradients, expected)) {
+    if (gradient.defined() != wanted.defined())
+      return false;
+    double tolerance = wanted.defined() ? getTolerance(wanted.scalar_type()) : 0;
+    if (wanted.defined() && !at::allclose(gradient, wanted, tolerance, tolerance, /*equal_nan=*/true))
+      return false;
+  }
+  return true;
+}
+
 std::string Trial::run() {
   at::Generator generator = at::detail::getDefaultCPUGenerator();
   at::Tensor state = generator.get_state();
@@ -202,7 +278,13 @@ std::string Trial::run() {
       return "torch batches it by a loop";
     if (!hasRightTypes(results))
       return "torch's batching rule gives another type";
-    return agrees(results) ? "" : "torch's batching rule gives other numbers";
+    if (!agrees(results))
+      return "torch's batching rule gives other numbers";
+    if (!op->hasAttr(notDifferentiableAttrName) || op.getRandom())
+      return "";
+    if (isLarge)
+      return "its operands are too large to try the gradient of torch's batching rule";
+    return hasSameGradients() ? "" : "torch's batching rule has another gradient";
   } catch (const std::exception &) {
     return "torch has no batching rule for it";
   }

@@ -156,8 +156,11 @@ void Compiler::detect() {
   // The passes may run again, after this function.
   auto report = std::make_shared<FusionReport>();
   bool keepInstances = options.useKernels && !cuda;
-  runPasses([=](mlir::OpPassManager &manager) { buildDetectPipeline(manager, report.get(), keepInstances); },
-            "detection");
+  runPasses(
+      [=, differentiate = options.differentiate](mlir::OpPassManager &manager) {
+        buildDetectPipeline(manager, report.get(), keepInstances, differentiate);
+      },
+      "detection");
   FusionReport found = *report;
   if (options.differentiate)
     differentiate();
@@ -247,7 +250,7 @@ static std::string isolateGroup(InstancesOp op) {
   return text;
 }
 
-/// Each group gets its gradient, or says why it has none.
+/// Each group gets its gradient. One that has none runs on torch's functions, which autograd follows.
 void Compiler::differentiate() {
   llvm::SmallVector<InstancesOp> groups;
   module->walk([&](InstancesOp op) { groups.push_back(op); });
@@ -257,10 +260,16 @@ void Compiler::differentiate() {
     mlir::PassManager manager(module->getContext());
     manager.addPass(createDifferentiatePass());
     TORCH_CHECK(alone && llvm::succeeded(manager.run(*alone)), "pfcn: differentiation failed: ", messages.text);
+    mlir::StringAttr reason;
     alone->walk([&](InstancesOp group) {
-      if (auto reason = group->getAttrOfType<mlir::StringAttr>(notDifferentiableAttrName))
-        result->notDifferentiable = reason.str();
+      if (auto given = group->getAttrOfType<mlir::StringAttr>(notDifferentiableAttrName))
+        reason = given;
     });
+    if (reason) {
+      op->setAttr(declinedAttrName,
+                  mlir::StringAttr::get(module->getContext(), "trains on torch's functions: " + reason.getValue()));
+      continue;
+    }
     op->setAttr(gradientAttrName, mlir::IntegerAttr::get(mlir::IntegerType::get(module->getContext(), 64),
                                                          static_cast<int64_t>(gradients.size())));
     gradients.push_back(std::make_shared<Gradient>(std::move(text), options));
@@ -338,9 +347,11 @@ void Compiler::makePlan() {
     for (GroupInfo &group : result->groups)
       if (group.name == call.group) {
         group.calls.push_back(call.callee);
+        auto add = [&](const std::string &what) { group.declined += (group.declined.empty() ? "" : "; ") + what; };
+        if (!call.reason.empty())
+          add(call.callee + " has torch's gradient: " + call.reason);
         if (!call.loopReason.empty())
-          group.declined +=
-              (group.declined.empty() ? "" : "; ") + call.callee + " runs once per instance: " + call.loopReason;
+          add(call.callee + " runs once per instance: " + call.loopReason);
       }
 }
 

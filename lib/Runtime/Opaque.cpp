@@ -6,6 +6,8 @@
 
 #include "pfcn/Runtime/Opaque.h"
 
+#include "pfcn/Transforms/Passes.h"
+
 #include "mlir/IR/BuiltinAttributes.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -160,7 +162,19 @@ template <typename Op> static Evaluator makeCall(Op op) {
   };
 }
 
+/// One result of the operator, of those that it returns.
+template <typename Op> static Evaluator makeCallForOne(Op op, size_t index) {
+  return [call = makeCall(op), callee = op.getName().str(), index](TensorRange operands) -> TensorVector {
+    TensorVector results = call(operands);
+    TORCH_CHECK(results.size() > index, "pfcn: ", callee, " returned ", results.size(), " tensors, and result ", index,
+                " was recorded");
+    return {results[index]};
+  };
+}
+
 Evaluator makeOpaqueEvaluator(OpaqueOp op) {
+  if (auto index = op->getAttrOfType<mlir::IntegerAttr>(resultIndexAttrName))
+    return makeCallForOne(op, index.getInt());
   return [call = makeCall(op), callee = op.getName().str(),
           count = op->getNumResults()](TensorRange operands) -> TensorVector {
     TensorVector results = call(operands);
@@ -170,14 +184,6 @@ Evaluator makeOpaqueEvaluator(OpaqueOp op) {
   };
 }
 
-Evaluator makeComposedEvaluator(ComposedOp op) {
-  return [call = makeCall(op), callee = op.getName().str(),
-          index = static_cast<size_t>(op.getIndex())](TensorRange operands) -> TensorVector {
-    TensorVector results = call(operands);
-    TORCH_CHECK(results.size() > index, "pfcn: ", callee, " returned ", results.size(), " tensors, and result ", index,
-                " was recorded");
-    return {results[index]};
-  };
-}
+Evaluator makeComposedEvaluator(ComposedOp op) { return makeCallForOne(op, op.getIndex()); }
 
 } // namespace pfcn::runtime

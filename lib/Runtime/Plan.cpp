@@ -141,7 +141,7 @@ private:
   void visitLaunch(LaunchOp op);
   template <typename AnyLaunch> void addLaunch(LaunchOp op, AnyLaunch launch);
   void visitCompute(mlir::Operation *op);
-  Evaluator makeGroupCall(OpaqueOp op);
+  Evaluator makeGroupCall(mlir::Operation *op, llvm::StringRef group, llvm::StringRef callee);
   void visitGather(GatherInstancesOp op);
   void visitScatter(ScatterInstancesOp op);
   template <typename GroupOp> void visitGroup(GroupOp op);
@@ -391,11 +391,12 @@ template <typename Fresh> void PlanBuilder::visitFresh(Fresh op, bool isZero) {
 }
 
 /// One call for all instances, of which the plan takes note.
-Evaluator PlanBuilder::makeGroupCall(OpaqueOp op) {
-  BatchedCall call = makeBatchedCall(op);
-  auto group = op->getAttrOfType<mlir::StringAttr>(groupAttrName);
+Evaluator PlanBuilder::makeGroupCall(mlir::Operation *op, llvm::StringRef group, llvm::StringRef callee) {
+  auto opaque = mlir::dyn_cast<OpaqueOp>(op);
+  BatchedCall call = opaque && opaque.getBatched() ? makeBatchedCall(opaque) : BatchedCall{makeEvaluator(op), ""};
+  auto reason = op->getAttrOfType<mlir::StringAttr>(notDifferentiableAttrName);
   if (plan)
-    plan->groupCalls.push_back({group ? group.str() : "", op.getName().str(), call.loopReason});
+    plan->groupCalls.push_back({group.str(), callee.str(), reason ? reason.str() : "", call.loopReason});
   return std::move(call.evaluate);
 }
 
@@ -409,8 +410,8 @@ void PlanBuilder::visitCompute(mlir::Operation *op) {
   StepKind kind = isOperator ? StepKind::Operator : isView ? StepKind::View : StepKind::Library;
   std::string name =
       isOperator ? op->getAttrOfType<mlir::StringAttr>("name").str() : op->getName().stripDialect().str();
-  auto opaque = mlir::dyn_cast<OpaqueOp>(op);
-  Evaluator evaluator = opaque && opaque.getBatched() ? makeGroupCall(opaque) : makeEvaluator(op);
+  auto group = op->getAttrOfType<mlir::StringAttr>(groupAttrName);
+  Evaluator evaluator = group ? makeGroupCall(op, group.getValue(), name) : makeEvaluator(op);
   addStep(kind, std::move(name), [evaluate = std::move(evaluator), operands, results](Frame &frame) {
     llvm::SmallVector<at::Tensor, 4> values;
     for (unsigned operand : operands)

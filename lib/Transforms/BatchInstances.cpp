@@ -91,7 +91,7 @@ void Batcher::buildInits() {
 KernelOp Batcher::buildKernel() {
   auto kernel = KernelOp::create(builder, op.getLoc(), TypeRange(ValueRange(inits)), op.getName(), count, inputs, inits,
                                  builder.getArrayAttr(inputAccesses), builder.getArrayAttr(initAccesses));
-  for (StringRef name : {gradientAttrName, instanceAttrName})
+  for (StringRef name : {gradientAttrName, instanceAttrName, declinedAttrName})
     if (Attribute attribute = op->getAttr(name))
       kernel->setAttr(name, attribute);
   Block &body = kernel.getBody().emplaceBlock();

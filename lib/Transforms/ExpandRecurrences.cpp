@@ -23,7 +23,8 @@ namespace {
 /// One call of lstm, gru, rnn_tanh or rnn_relu on a batched sequence.
 class Expander {
 public:
-  explicit Expander(OpaqueOp call) : call(call), builder(call.getLoc(), call) {}
+  Expander(OpaqueOp call, bool differentiate)
+      : call(call), differentiate(differentiate), builder(call.getLoc(), call) {}
 
   /// False where the call is none of those, or of a form that is left to torch.
   bool run();
@@ -39,6 +40,7 @@ private:
   Value getLast(Value sequence, bool reverse);
 
   OpaqueOp call;
+  bool differentiate;
   ImplicitLocOpBuilder builder;
   StringRef kind;
   bool isLstm = false, hasBias = false, isBidirectional = false, batchFirst = false;
@@ -84,6 +86,8 @@ bool Expander::read() {
   input = sequence.front();
   states = getTensors(call.getArguments()[1]);
   parameters = getTensors(call.getArguments()[2]);
+  if (differentiate && isa<Float16Type, BFloat16Type>(ranked(input).getElementType()))
+    return false;
   int64_t directions = isBidirectional ? 2 : 1;
   bool drops = *train && layers > 1 && dropout.getValueAsDouble() != 0;
   // A projection has a fifth parameter per layer.
@@ -146,13 +150,14 @@ bool Expander::run() {
 }
 
 namespace {
-struct ExpandRecurrencesPass : mlir::pfcn::impl::ExpandRecurrencesPassBase<ExpandRecurrencesPass> {
+struct ExpandRecurrences : mlir::pfcn::impl::ExpandRecurrencesPassBase<ExpandRecurrences> {
+  using ExpandRecurrencesPassBase::ExpandRecurrencesPassBase;
   void runOnOperation() override {
     SmallVector<OpaqueOp> calls;
     getOperation().walk(
         [&](InstancesOp group) { llvm::append_range(calls, group.getBodyBlock()->getOps<OpaqueOp>()); });
     for (OpaqueOp call : calls)
-      Expander(call).run();
+      Expander(call, differentiate).run();
   }
 };
 } // namespace

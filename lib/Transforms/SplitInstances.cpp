@@ -1,8 +1,8 @@
 //===- SplitInstances.cpp - groups cut at foreign operators ------------------------===//
 //
-// A foreign operator is as deep as the number of others before it, and any other op as deep as what first waits for
-// it. Ops of one depth become one smaller group, foreign operators one call each over the stacked instances, and what
-// only moves data views beside these calls.
+// Foreign is also what has no gradient, where one is wanted. A foreign operator is as deep as the number of others
+// before it, and any other op as deep as what first waits for it. Ops of one depth become one smaller group, foreign
+// operators one call each over the stacked instances, and what only moves data views beside these calls.
 //
 //===----------------------------------------------------------------------------===//
 
@@ -47,7 +47,8 @@ private:
   Value buildEmpty(Value result);
   Value buildSize(Location loc, const SizeSource &source);
   std::optional<unsigned> getDestination(Value value) const;
-  void buildCall(OpaqueOp call);
+  void buildForeign(Operation *foreign);
+  Operation *buildCall(Operation *call, ArrayRef<BatchedValue> operands, bool isOne);
   void replaceResults();
 
   AccessAttr own() { return AccessAttr::getSelect(op.getContext(), 0); }
@@ -75,6 +76,8 @@ private:
 };
 
 } // namespace
+
+static bool isForeign(Operation *op) { return isa<OpaqueOp>(op) || op->hasAttr(notDifferentiableAttrName); }
 
 //===----------------------------------------------------------------------------===//
 // Values outside
@@ -113,12 +116,12 @@ void Splitter::measure() {
     unsigned &depth = depths[&inner];
     for (Value operand : inner.getOperands())
       if (Operation *definition = operand.getDefiningOp())
-        depth = std::max(depth, depths.lookup(definition) + (isa<OpaqueOp>(definition) ? 1 : 0));
+        depth = std::max(depth, depths.lookup(definition) + (isForeign(definition) ? 1 : 0));
     deepest = std::max(deepest, depth);
   }
   // As late as can be: what a call does not wait for stays together with what follows the call.
   for (Operation &inner : llvm::reverse(op.getBodyBlock()->without_terminator())) {
-    if (isa<OpaqueOp>(inner))
+    if (isForeign(&inner))
       continue;
     std::optional<unsigned> first;
     for (Operation *user : inner.getUsers())
@@ -273,23 +276,55 @@ void Splitter::buildBody(InstancesOp piece, ArrayRef<Operation *> ops, ArrayRef<
 // Foreign operators
 //===----------------------------------------------------------------------------===//
 
-/// One call for all instances; a plain one where no operand differs between them, and nothing is drawn.
-void Splitter::buildCall(OpaqueOp call) {
-  SmallVector<Value> operands;
+/// A call of torch's operator for all instances.
+static OpaqueOp buildBatchedCall(OpBuilder &builder, Operation *call, TypeRange types,
+                                 ArrayRef<BatchedValue> operands) {
+  SmallVector<Value> values;
   SmallVector<bool> batched;
-  for (Value operand : call.getInputs()) {
-    BatchedValue value = getBatched(operand);
-    operands.push_back(value.value);
-    batched.push_back(value.batched);
+  for (const BatchedValue &operand : operands) {
+    values.push_back(operand.value);
+    batched.push_back(operand.batched);
   }
-  bool isOne = !llvm::is_contained(batched, true) && !call.getRandom();
-  auto types = llvm::map_to_vector(
-      call.getResults(), [&](Value result) -> Type { return isOne ? result.getType() : getStackedType(result); });
-  auto outer =
-      OpaqueOp::create(builder, call.getLoc(), types, call.getName(), operands, call.getArguments(), call.getEffect(),
-                       call.getRandom(), isOne ? DenseBoolArrayAttr() : builder.getDenseBoolArrayAttr(batched));
+  DenseBoolArrayAttr isBatched = builder.getDenseBoolArrayAttr(batched);
+  if (auto opaque = dyn_cast<OpaqueOp>(call))
+    return OpaqueOp::create(builder, call->getLoc(), types, opaque.getName(), values, opaque.getArguments(),
+                            opaque.getEffect(), opaque.getRandom(), isBatched);
+  auto composed = cast<ComposedOp>(call);
+  auto outer = OpaqueOp::create(builder, call->getLoc(), types, composed.getName(), values, composed.getArguments(),
+                                /*effect=*/false, /*random=*/false, isBatched);
+  outer->setAttr(resultIndexAttrName, composed.getIndexAttr());
+  return outer;
+}
+
+/// One call for all instances; a plain one where no operand differs between them, and nothing is drawn. Null where an
+/// op has no batched form.
+Operation *Splitter::buildCall(Operation *call, ArrayRef<BatchedValue> operands, bool isOne) {
+  if (isOne) {
+    Operation *copy = builder.clone(*call);
+    for (auto [i, operand] : llvm::enumerate(operands))
+      copy->setOperand(i, operand.value);
+    return copy;
+  }
+  if (isa<OpaqueOp, ComposedOp>(call)) {
+    auto types = llvm::map_to_vector(call->getResults(), [&](Value result) -> Type { return getStackedType(result); });
+    return buildBatchedCall(builder, call, types, operands);
+  }
+  FailureOr<SmallVector<Value>> results = cast<BatchingOpInterface>(call).batch(builder, operands, count);
+  return failed(results) ? nullptr : results->front().getDefiningOp();
+}
+
+void Splitter::buildForeign(Operation *foreign) {
+  auto operands = llvm::map_to_vector(foreign->getOperands(), [&](Value operand) { return getBatched(operand); });
+  auto opaque = dyn_cast<OpaqueOp>(foreign);
+  bool isOne = llvm::none_of(operands, [](const BatchedValue &operand) { return operand.batched; }) &&
+               !(opaque && opaque.getRandom());
+  Operation *outer = buildCall(foreign, operands, isOne);
+  if (!outer)
+    return buildPiece(foreign);
   outer->setAttr(groupAttrName, op.getNameAttr());
-  for (auto [inner, result] : llvm::zip_equal(call.getResults(), outer.getResults()))
+  if (Attribute reason = foreign->getAttr(notDifferentiableAttrName))
+    outer->setAttr(notDifferentiableAttrName, reason);
+  for (auto [inner, result] : llvm::zip_equal(foreign->getResults(), outer->getResults()))
     outers[inner] = {result, isOne ? shared() : own()};
 }
 
@@ -317,22 +352,18 @@ void Splitter::run() {
        llvm::zip_equal(op.getBodyBlock()->getArguments(), op.getInputs(), op.getInputAccesses()))
     outers[argument] = {input, cast<AccessAttr>(access)};
   SmallVector<SmallVector<Operation *>> ops;
-  SmallVector<SmallVector<OpaqueOp>> calls;
+  SmallVector<SmallVector<Operation *>> calls;
   for (Operation &inner : op.getBodyBlock()->without_terminator()) {
     if (isa<ConstantOp>(inner))
       continue;
     unsigned depth = depths.at(&inner);
     ops.resize(std::max<size_t>(ops.size(), depth + 1));
     calls.resize(ops.size());
-    if (auto call = dyn_cast<OpaqueOp>(inner))
-      calls[depth].push_back(call);
-    else
-      ops[depth].push_back(&inner);
+    (isForeign(&inner) ? calls : ops)[depth].push_back(&inner);
   }
   for (size_t depth = 0; depth < ops.size(); ++depth) {
     splitDepth(ops[depth]);
-    for (OpaqueOp call : calls[depth])
-      buildCall(call);
+    llvm::for_each(calls[depth], [&](Operation *call) { buildForeign(call); });
   }
   replaceResults();
 }
@@ -343,7 +374,7 @@ struct SplitInstances : mlir::pfcn::impl::SplitInstancesPassBase<SplitInstances>
   void runOnOperation() override {
     SmallVector<InstancesOp> groups;
     getOperation().walk([&](InstancesOp op) {
-      if (!op.getBodyBlock()->getOps<OpaqueOp>().empty())
+      if (llvm::any_of(*op.getBodyBlock(), [](Operation &inner) { return isForeign(&inner); }))
         groups.push_back(op);
     });
     for (InstancesOp op : groups)

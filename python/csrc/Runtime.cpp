@@ -271,7 +271,6 @@ static void bindCompile(py::module_ &module) {
       .def_property_readonly("plan", [](const Compilation &self) { return std::const_pointer_cast<Plan>(self.plan); })
       .def_property_readonly("groups", [](const Compilation &self) { return describeAll(self.groups, &describeGroup); })
       .def_property_readonly("missed", [](const Compilation &self) { return describeAll(self.missed, &describeMiss); })
-      .def_readonly("not_differentiable", &Compilation::notDifferentiable, "Why autograd cannot follow it, or ''.")
       .def_readonly("seconds", &Compilation::seconds, "(phase, seconds) in order.")
       .def_readonly("fused_text", &Compilation::fusedText, "The module after detection.")
       .def_readonly("lowered_text", &Compilation::loweredText, "The module as it is executed.");

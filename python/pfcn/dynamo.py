@@ -1,8 +1,8 @@
 """The backend of `torch.compile(model, backend="pfcn")`.
 
 Dynamo's graph is compiled as it is, with the gradients of its groups where autograd follows it.
-What writes its inputs, returns views or has a group without gradient goes through AOTAutograd,
-which makes a forward and a backward graph of it, and each of these is compiled.
+What writes its inputs or returns views goes through AOTAutograd, which makes a forward and a
+backward graph of it, and each of these is compiled.
 """
 
 from __future__ import annotations

@@ -243,9 +243,6 @@ class Engine:
         try:
             own = self._own_tensors()
             plan = self.plans.find(recording, own, followed)
-            if plan.compilation.not_differentiable:
-                self.eager_reason = f"autograd has to follow: {plan.compilation.not_differentiable}"
-                return Call()
             tensors = {**plan.constants, **own}
             bound = _C.BoundPlan(plan.compilation.plan, tensors, self.state.weights,
                                  self.options.freeze)  # fmt: skip

@@ -59,7 +59,7 @@ class Graph:
 
     def can_train(self, args: Sequence[Any]) -> bool:
         """Makes the plan for these arguments, which autograd follows. False where it cannot be
-        recorded as it is, or a group has no gradient."""
+        recorded as it is."""
         try:
             return _C.is_plain_dispatch() and self._add_plan(args) == ""
         except CaptureError:
@@ -98,8 +98,6 @@ class Graph:
             return "autograd has to follow it on a GPU"
         recording, outputs = capture.record_graph(self.module, args, self.weights)
         plan = self.plans.find(prepared(recording, started), self._weights_of(args), followed)
-        if followed and plan.compilation.not_differentiable:
-            return f"autograd has to follow: {plan.compilation.not_differentiable}"
         number = self.calls.add(list(args), plan.compilation.plan, list(self.weights.values()),
                                 plan.constants, outputs, capture.TENSOR)  # fmt: skip
         if self.weights and number not in self.owners:

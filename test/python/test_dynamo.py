@@ -192,8 +192,27 @@ class Choosing(models.Slices):
         return torch.cat([m(p).max(1, keepdim=True).values for m, p in parts], 1)
 
 
-def test_training_through_aotautograd():
+def test_training_of_an_operator_without_gradient():
     model = models.make(Choosing(16)).train()
+    assert_trains_alike(model, torch.randn(5, 80))
+    (group,) = last_report().groups
+    assert group.instances == 16 and group.calls == ["aten::max.dim"] and group.kernels
+
+
+class Counting(models.Slices):
+    """It writes a buffer in place."""
+
+    def __init__(self, n):
+        super().__init__(n)
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x):
+        self.calls.add_(1)
+        return super().forward(x)
+
+
+def test_training_through_aotautograd():
+    model = models.make(Counting(16)).train()
     assert_trains_alike(model, torch.randn(5, 80))
     forward, backward = dynamo.reports()[-2:]
     assert forward.groups[0].instances == backward.groups[0].instances == 16

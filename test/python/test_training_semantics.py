@@ -302,45 +302,6 @@ def test_no_gradient_is_no_graph():
     pair.fast.freeze = None
 
 
-ROUGH = {
-    "max": lambda x, w: x.max(-1)[0],
-    "min": lambda x, w: x.min(-1)[0],
-    "sinc": lambda x, w: torch.sinc(x),
-    "xlogy": lambda x, w: torch.xlogy(x, w),
-    "xlog1py": lambda x, w: torch.special.xlog1py(x, w),
-    "entr": lambda x, w: torch.special.entr(x),
-    "logit": lambda x, w: torch.logit(x),
-    "logaddexp": lambda x, w: torch.logaddexp(x, w.expand_as(x)),
-    "logaddexp2": lambda x, w: torch.logaddexp2(x, w.expand_as(x)),
-    "div": lambda x, w: x + torch.div(x, w, rounding_mode="floor"),
-    "bce": lambda x, w: nn.functional.binary_cross_entropy(x, (x > 0.5).to(x), reduction="none"),
-    "kl_div": lambda x, w: nn.functional.kl_div(x.log(), w.expand_as(x), reduction="none"),
-    "cosine_similarity": lambda x, w: nn.functional.cosine_similarity(x, w.expand_as(x), -1),
-    "norm": lambda x, w: x.norm(p=3, dim=-1),
-}
-
-
-@pytest.mark.parametrize("name", ROUGH)
-def test_what_is_listed_to_be_without_gradient(name):
-    """Eager has the step; the list in docs/Training.md is this one."""
-
-    class Bank(nn.Module):
-        def __init__(self):
-            super().__init__()
-            torch.manual_seed(0)
-            self.weights = nn.ParameterList(torch.rand(4) * 0.4 + 0.3 for _ in range(12))
-
-        def forward(self, x):
-            return torch.stack([ROUGH[name](torch.sigmoid(y * w), w)
-                                for y, w in zip(x, self.weights, strict=True)])  # fmt: skip
-
-    pair = Pair(Bank(), torch.randn(12, 5, 4))
-    for loss in pair.losses():
-        loss.backward()
-    pair.assert_same_gradients()
-    assert "has no gradient" in pair.fast.report.eager
-
-
 def test_what_eager_has_to_do_says_so():
     torch.manual_seed(0)
     model = models.Slices(20)

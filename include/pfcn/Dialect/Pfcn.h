@@ -84,7 +84,7 @@ bool keepsOrder(Operation *op);
 /// On a group and on what it becomes: the number of its gradient among those of a plan.
 inline constexpr llvm::StringLiteral gradientAttrName = "pfcn.gradient";
 
-/// On a group: which inputs need a gradient, and why there is none.
+/// On a group: which inputs need a gradient. On a group, or an op of one: why it has none.
 inline constexpr llvm::StringLiteral wantedAttrName = "pfcn.wanted";
 inline constexpr llvm::StringLiteral notDifferentiableAttrName = "pfcn.not_differentiable";
 

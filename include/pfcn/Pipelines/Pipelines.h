@@ -42,8 +42,9 @@ struct NvvmPipelineOptions : PassPipelineOptions<NvvmPipelineOptions> {
 };
 
 /// From an imported model to groups of instances; `report`, if given, is filled. `keepInstances`: each body stays
-/// known as it was found.
-void buildDetectPipeline(OpPassManager &pm, FusionReport *report = nullptr, bool keepInstances = false);
+/// known as it was found. `differentiate`: groups are cut where they have no gradient.
+void buildDetectPipeline(OpPassManager &pm, FusionReport *report = nullptr, bool keepInstances = false,
+                         bool differentiate = false);
 
 /// From an imported model to batched kernels; `report`, if given, is filled.
 void buildFusePipeline(OpPassManager &pm, FusionReport *report = nullptr);

@@ -67,8 +67,6 @@ struct Compilation {
   std::shared_ptr<const Plan> plan;
   std::vector<GroupInfo> groups;
   std::vector<Miss> missed;
-  /// Why autograd cannot follow the plan; empty where it can, or was not asked to.
-  std::string notDifferentiable;
   /// (phase, seconds) in order.
   std::vector<std::pair<std::string, double>> seconds;
   /// The module after detection, and as it is executed.

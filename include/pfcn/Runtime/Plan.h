@@ -55,6 +55,8 @@ struct Leaf {
 /// A foreign operator that runs for all instances of a group.
 struct GroupCall {
   std::string group, callee;
+  /// In training: why its gradient is torch's.
+  std::string reason;
   /// Why it runs once per instance; empty where torch batches it.
   std::string loopReason;
 };

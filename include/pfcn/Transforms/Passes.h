@@ -22,6 +22,9 @@ namespace mlir::pfcn {
 std::unique_ptr<Pass> createPadInstancesPass(FusionReport *report);
 std::unique_ptr<Pass> createFormInstancesPass(FusionReport *report);
 
+/// On a foreign operator that takes the place of a composed one: which result of torch's it is.
+inline constexpr llvm::StringLiteral resultIndexAttrName = "pfcn.result_index";
+
 #define GEN_PASS_REGISTRATION
 #include "pfcn/Transforms/Passes.h.inc"
 

@@ -56,14 +56,29 @@ def ExpandRecurrencesPass : Pass<"pfcn-expand-recurrences", "::mlir::func::FuncO
     `pfcn.instances` become one `pfcn.recurrence` per layer and direction, whose loop over time is part of the kernel.
     Outside of groups they stay torch's.
   }];
+  let options = [
+    Option<"differentiate", "differentiate", "bool", /*default=*/"false",
+           "leave those of f16 and bf16 to torch, whose gradient rounds at each step">
+  ];
   let dependentDialects = ["::mlir::pfcn::PfcnDialect"];
+}
+
+def MarkForeignPass : Pass<"pfcn-mark-foreign", "::mlir::func::FuncOp"> {
+  let summary = "Mark what in a pfcn.instances has no gradient of the dialect's own";
+  let description = [{
+    For training. Foreign operators, `pfcn.composed` whose formula has another gradient than the operator, and ops whose
+    vector-Jacobian product fails get the attribute `pfcn.not_differentiable`, which says why. The group is cut at them then, and
+    they are torch's, with torch's gradient. What gives or takes no floating-point number is left alone.
+  }];
+  let dependentDialects = ["::mlir::pfcn::PfcnDialect", "::mlir::tensor::TensorDialect"];
 }
 
 def SplitInstancesPass : Pass<"pfcn-split-instances", "::mlir::func::FuncOp"> {
   let summary = "Cut each pfcn.instances at its foreign operators";
   let description = [{
     A `pfcn.opaque` in the body becomes one call for all instances, over operands that are stacked; torch's own batching
-    rule runs it. The ops between two of them become a smaller `pfcn.instances` each, all ops of one depth together; ops that
+    rule runs it. So does a `pfcn.composed` that is marked as having no gradient; another op that is so marked stands outside of groups in
+    its batched form. The ops between two of them become a smaller `pfcn.instances` each, all ops of one depth together; ops that
     only move data become views beside the calls. What no foreign operator waits for is computed as late as it can be. A group without foreign operators is left as it is.
   }];
   let dependentDialects = ["::mlir::pfcn::PfcnDialect"];
