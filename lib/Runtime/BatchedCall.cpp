@@ -232,6 +232,7 @@ bool Trial::hasSameGradients() {
   at::Generator generator = at::detail::createCPUGenerator(/*seed=*/2);
   auto spread = [&](double from, double to) {
     std::vector<at::Tensor> few;
+    few.reserve(operands.size());
     for (const at::Tensor &operand : operands)
       few.push_back(at::isFloatingType(operand.scalar_type()) ? at::rand(operand.sizes(), generator, at::kFloat)
                                                                     .mul_(4)

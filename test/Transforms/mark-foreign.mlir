@@ -4,7 +4,7 @@
 
 // One result of an operator that has two: the call says which. The places of extremes, which are integers, are left alone.
 // MARK-LABEL: func.func @max
-// MARK: pfcn.composed "aten::max.dim"{{.*}}index = 0{{.*}}pfcn.not_differentiable
+// MARK: pfcn.composed "aten::max.dim"{{.*}}pfcn.not_differentiable
 // MARK: pfcn.composed "aten::argmax"
 // MARK-NOT: pfcn.not_differentiable
 // MARK: pfcn.yield
@@ -31,7 +31,7 @@ func.func @max(%x: tensor<2x4x8xf32>, %w: tensor<2x5x8xf32>) -> (tensor<2x4xf32>
     %3 = pfcn.composed "aten::argmax"(%0) [#pfcn.operand<0>, 1, false] : (tensor<4x5xf32>) -> tensor<4xi64> {
     ^bb0(%c: tensor<4x5xf32>):
       %4 = pfcn.amax %c dims [1] : tensor<4x5xf32> -> tensor<4xf32>
-      %5 = pfcn.cast %4 to i64 : tensor<4xf32> -> tensor<4xi64>
+      %5 = pfcn.cast %4 : tensor<4xf32> to tensor<4xi64>
       pfcn.yield %5 : tensor<4xi64>
     }
     pfcn.yield %2, %3 : tensor<4xf32>, tensor<4xi64>

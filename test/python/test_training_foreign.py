@@ -35,7 +35,9 @@ class Rough(nn.Module):
         torch.manual_seed(0)
         self.operator = operator
         self.inner = nn.ModuleList(nn.Linear(width, width, dtype=dtype) for _ in range(n))
-        self.weights = nn.ParameterList(torch.rand(width, dtype=dtype) * 0.4 + 0.3 for _ in range(n))
+        self.weights = nn.ParameterList(
+            torch.rand(width, dtype=dtype) * 0.4 + 0.3 for _ in range(n)
+        )
         self.outer = nn.ModuleList(nn.Linear(width, 3, dtype=dtype) for _ in range(n))
 
     def forward(self, x):  # [n, batch, width]
