@@ -7,13 +7,14 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/SymbolTable.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace mlir::pfcn;
 
 // The part of an operand that is one instance's, of a call.
 constexpr double viewsPerCall = 0.2;
-constexpr double transcendentalCost = 16;
+constexpr double transcendentalCost = 16; // of a recurrence's gates
 // Matrices that are read row by row come from memory less evenly than one stream does.
 constexpr double rowsFactor = 1.5;
 
@@ -38,6 +39,26 @@ static double estimateProduct(Operation *op, double lanes, double rate, double m
     for (int64_t size : ranked(op->getResult(0)).getShape().drop_back(2))
       matrices *= assumeSize(size);
   return countElements(op->getResult(0)) * getDepth(op) / lanes / rate + matrices * matrixCost;
+}
+
+/// What torch's function takes for as many elements as a vector has, in vector operations: of f32 on one core, to
+/// within a factor of two. What streams through it is counted apart.
+static double getVectorCost(Operation *op, bool isAttention) {
+  constexpr double cheap = 0, fold = 12, plain = 16, root = 33, exponential = 60, composite = 90, trigonometric = 120,
+                   table = 250, branches = 400;
+  return llvm::TypeSwitch<Operation *, double>(op)
+      .Case<AddOp, SubOp, MulOp, ReluOp, CompareOp>([&](auto) { return cheap; })
+      .Case<SumOp, MeanOp, AmaxOp, AminOp>([&](auto) { return fold; })
+      .Case<SqrtOp, RsqrtOp>([&](auto) { return root; })
+      .Case<ExpOp, Expm1Op, LogOp, Log1pOp, Exp2Op, Log2Op, Log10Op, LogSoftmaxOp, LayerNormOp>(
+          [&](auto) { return exponential; })
+      // Fused attention takes its scores row by row.
+      .Case<SoftmaxOp>([&](auto) { return isAttention ? table : exponential; })
+      .Case<EluOp, SoftplusOp>([&](auto) { return composite; })
+      .Case<ErfOp, SinOp, CosOp, PowOp>([&](auto) { return trigonometric; })
+      .Case<TanhOp, AtanOp, MishOp>([&](auto) { return table; })
+      .Case<WhereOp>([&](auto) { return branches; })
+      .Default([&](auto) { return plain; });
 }
 
 namespace {
@@ -89,13 +110,13 @@ private:
                     static_cast<double>(adjoint.getWidth()));
       return true;
     }
-    addCall(getCompute(op), getStreamCost(op));
+    addCall(getCompute(op, /*isAttention=*/false), getStreamCost(op));
     for (Value result : op->getResults())
       cost += getFreshCost(countBytes(result));
     return true;
   }
 
-  double getCompute(Operation *op) {
+  double getCompute(Operation *op, bool isAttention) {
     products += isProduct(op);
     if (auto conv = dyn_cast<ConvOp>(op))
       return estimateConv(conv, lanes, rate);
@@ -103,12 +124,19 @@ private:
       return estimateProduct(op, lanes, rate, machine.getMatrixCost());
     if (auto composed = dyn_cast<ComposedOp>(op)) {
       double compute = 0; // a function of torch's that keeps what lies between its steps in caches, or a few calls
-      for (Operation &inner : composed.getBodyBlock()->without_terminator())
-        compute += getCompute(&inner) + (isFree(&inner) ? 0 : machine.getCallCost() / 4);
+      auto ops = composed.getBodyBlock()->without_terminator();
+      bool multiplies = llvm::any_of(ops, [](Operation &inner) { return isProduct(&inner); });
+      for (Operation &inner : ops)
+        compute += getCompute(&inner, multiplies) + (isFree(&inner) ? 0 : machine.getCallCost() / 4);
       return compute;
     }
-    bool isCheap = isFree(op) || isa<AddOp, SubOp, MulOp, ReluOp, WhereOp, CompareOp>(op);
-    return isCheap ? 0 : countElements(op->getResult(0)) / lanes * transcendentalCost;
+    if (isFree(op))
+      return 0;
+    // A reduction reads more than it writes.
+    double elements = countElements(op->getResult(0));
+    if (isa<SumOp, MeanOp, AmaxOp, AminOp>(op))
+      elements = countElements(op->getOperand(0));
+    return elements / lanes * getVectorCost(op, isAttention);
   }
 
   static double getSteps(auto op) { return static_cast<double>(assumeSize(op.getSteps())); }

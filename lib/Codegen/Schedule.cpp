@@ -383,6 +383,16 @@ static std::optional<Schedule> getOpLanes(KernelOp kernel, const ParallelDims &d
   return base;
 }
 
+/// Whether an op has some of the outer dimensions and not the others, for each point of which it is computed again
+/// unless they are left to the ops.
+static bool computesAgain(KernelOp kernel, const ParallelDims &dims, const Schedule &schedule) {
+  return llvm::any_of(kernel.getBodyBlock()->getOps<linalg::GenericOp>(), [&](linalg::GenericOp op) {
+    auto had =
+        llvm::count_if(schedule.outerClasses, [&](int cls) { return countDims(op->getResult(0), dims, cls) != 0; });
+    return had != 0 && had != static_cast<int64_t>(schedule.outerClasses.size());
+  });
+}
+
 FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, const ScheduleOptions &options,
                                      std::string &reason) {
   FailureOr<Schedule> common = getBase(kernel, dims, reason);
@@ -391,11 +401,13 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
   Schedule base = *common;
   int64_t width =
       options.lanes ? options.lanes : std::max<int64_t>(1, options.machine.vectorBytes / computeBytes(kernel));
-  SmallVector<Schedule> candidates;
-  for (int cls : llvm::concat<const int>(ArrayRef<int>(base.instanceClass), base.outerClasses)) {
-    candidates.push_back(base);
-    candidates.back().laneClass = cls;
-  }
+  SmallVector<Schedule> bases = {base};
+  if (computesAgain(kernel, dims, base))
+    for (int cls : base.outerClasses) {
+      bases.push_back(base);
+      bases.back().outerClasses = {cls};
+    }
+  llvm::erase_if(bases, [&](const Schedule &schedule) { return !walksDynamic(kernel, dims, schedule); });
   std::optional<Schedule> best;
   int64_t least = std::numeric_limits<int64_t>::max();
   auto compare = [&](Schedule schedule) {
@@ -414,20 +426,25 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
     schedule.lanes = ShapedType::isDynamic(size) ? width : std::min<int64_t>(width, llvm::bit_floor<uint64_t>(size));
     compare(schedule);
   };
-  if (walksDynamic(kernel, dims, base))
-    llvm::for_each(candidates, consider);
+  for (Schedule candidate : bases)
+    for (int cls : llvm::concat<const int>(ArrayRef<int>(base.instanceClass), candidate.outerClasses)) {
+      candidate.laneClass = cls;
+      consider(candidate);
+    }
   // Sums that are kept in memory are the last resort: for a batch of unknown size, or one whose intermediates are too
   // large to be there at once.
   if (!best)
     for (const Schedule &schedule : collectSummed(kernel, dims, base))
       if (walksDynamic(kernel, dims, schedule))
         consider(schedule);
-  if (std::optional<Schedule> own = getOpLanes(kernel, dims, options, base, width)) {
-    if (options.opLanes == "always")
-      best = std::nullopt;
-    compare(*own);
-  }
-  if (!best && !walksDynamic(kernel, dims, base)) {
+  bool isForced = options.opLanes == "always";
+  for (const Schedule &each : bases)
+    if (std::optional<Schedule> own = getOpLanes(kernel, dims, options, each, width)) {
+      if (std::exchange(isForced, false))
+        best = std::nullopt;
+      compare(*own);
+    }
+  if (!best && bases.empty()) {
     reason = "a dynamic dimension is not shared by the whole body";
     return failure();
   }

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import pfcn
 from pfcn.testing import assert_matches
 
 
@@ -84,3 +85,31 @@ class Gram(nn.Module):
 @pytest.mark.parametrize("width", [8, 16, 19])
 def test_a_value_that_is_read_both_ways(width):
     check([Gram(width) for _ in range(3)], torch.randn(9, 16, width), own_lanes=False)
+
+
+class Operator(nn.Module):
+    """Functions × points: a network reads the ones, another the others."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.branch = nn.Sequential(nn.Linear(5, width), nn.Tanh(), nn.Linear(width, 4))
+        self.trunk = nn.Sequential(nn.Linear(2, width), nn.Tanh(), nn.Linear(width, 4))
+
+    def forward(self, functions, points):
+        return self.branch(functions) @ self.trunk(points).T
+
+
+@pytest.mark.parametrize(("functions", "points"), [(1, 19), (33, 17), (128, 100), (7, 1)])
+@pytest.mark.parametrize("count", [3, 20])
+def test_what_has_one_of_two_batches(count, functions, points):
+    networks = [Operator(16) for _ in range(count)]
+    check(networks, torch.randn(functions, 5), torch.randn(points, 2), own_lanes=False)
+
+
+def test_batches_of_unknown_size():
+    bank = Bank(*(Operator(16) for _ in range(3))).eval()
+    fast = pfcn.compile(bank)
+    with torch.no_grad():
+        for functions, points in [(9, 20), (30, 11), (17, 40), (64, 3), (1, 2)]:
+            inputs = torch.randn(functions, 5), torch.randn(points, 2)
+            torch.testing.assert_close(fast(*inputs), bank(*inputs))
