@@ -458,7 +458,7 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
 
 void Schedule::cut(const ParallelDims &dims, int64_t count) {
   // What a tile does once is done for each part, so a part has to have enough points beside it.
-  constexpr int64_t enoughTiles = 16, leastPoints = 64;
+  constexpr int64_t enoughTiles = 16, leastPoints = 64, mostParts = 4 * enoughTiles;
   parts = 1;
   int64_t tiles = getTiles(count);
   if (outerClasses.empty() || summedClass >= 0 || tiles == 0 || tiles >= enoughTiles)
@@ -467,7 +467,7 @@ void Schedule::cut(const ParallelDims &dims, int64_t count) {
   int64_t size = dims.getSize(cls), unit = cls == laneClass ? lanes : 1;
   if (ShapedType::isDynamic(size))
     return;
-  for (int64_t more = 2; parts * tiles < enoughTiles && size / more >= leastPoints; ++more)
+  for (int64_t more = 2; more <= mostParts && parts * tiles < enoughTiles && size / more >= leastPoints; ++more)
     if (size % (more * unit) == 0)
       parts = more;
 }
