@@ -349,4 +349,15 @@ Paddings PaddingFinder::run() {
   return result;
 }
 
+bool mlir::pfcn::haveSeveralSizes(Block &block) {
+  DenseMap<std::pair<OperationName, Type>, int64_t> sizes;
+  return llvm::any_of(block, [&](Operation &op) {
+    std::optional<Factors> factors = getFactors(&op);
+    if (!factors)
+      return false;
+    int64_t size = ranked(factors->input->get()).getShape().back();
+    return sizes.try_emplace({op.getName(), op.getResult(0).getType()}, size).first->second != size;
+  });
+}
+
 Paddings mlir::pfcn::findPaddings(Block &block) { return PaddingFinder(block).run(); }

@@ -125,9 +125,11 @@ struct PadInstances : mlir::pfcn::impl::PadInstancesPassBase<PadInstances> {
     func::FuncOp function = getOperation();
     if (function.isDeclaration() || !llvm::hasSingleElement(function.getBody()))
       return;
+    Block &block = function.getBody().front();
+    if (!haveSeveralSizes(block)) // what follows takes a tenth of the detection of a large model
+      return;
     IRRewriter rewriter(&getContext());
     eliminateCommonSubExpressions(rewriter, getAnalysis<DominanceInfo>(), function);
-    Block &block = function.getBody().front();
     Paddings paddings = findPaddings(block);
     {
       std::lock_guard<std::mutex> lock(getExplainMutex());

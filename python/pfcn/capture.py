@@ -129,17 +129,23 @@ def matches(general: Capture, capture: Capture) -> bool:
     )
 
 
-def record(model: nn.Module, args: Sequence[Any] = (), kwargs: dict | None = None) -> Capture:
+def record(
+    model: nn.Module,
+    args: Sequence[Any] = (),
+    kwargs: dict | None = None,
+    leaves: dict[str, torch.Tensor] | None = None,
+) -> Capture:
     """Runs the model once on the given inputs and records it.
 
+    leaves: the model's `named_tensors`, for those who have them at hand.
     Modes (training, grad) are the caller's. Buffers, random state and gradients are left as they
     were. Raises `CaptureError` where the model does what a recording cannot repeat; an error of the
     model itself passes through.
     """
     inputs, in_spec = TreeSpec.of((tuple(args), dict(kwargs or {})), "the input")
     _check_modes()
-    leaves = _named_tensors(model)
-    inputs = _distinct(inputs, {id(tensor) for _, tensor in leaves})
+    leaves = named_tensors(model) if leaves is None else leaves
+    inputs = _distinct(inputs, {id(tensor) for tensor in leaves.values()})
     args, kwargs = in_spec.unflatten(inputs)
 
     recorder = _C.Recorder(
@@ -150,7 +156,7 @@ def record(model: nn.Module, args: Sequence[Any] = (), kwargs: dict | None = Non
         for tensor in inputs:
             _check_plain(tensor, "an input")
             recorder.add_input(tensor)
-        for name, tensor in leaves:
+        for name, tensor in leaves.items():
             _check_plain(tensor, name)
             recorder.add_leaf(name, tensor)
     outputs = _run(recorder, model, args, kwargs)
@@ -323,10 +329,10 @@ def _check_plain(tensor: torch.Tensor, what: str) -> None:
         )
 
 
-def _named_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+def named_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     """Parameters, buffers, and what a module says are its constants; shared ones once."""
     constants = getattr(model, "named_constants", list)()
-    return [*model.named_parameters(), *model.named_buffers(), *constants]
+    return dict([*model.named_parameters(), *model.named_buffers(), *constants])
 
 
 def _distinct(inputs: list[torch.Tensor], taken: set[int]) -> list[torch.Tensor]:

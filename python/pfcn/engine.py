@@ -6,11 +6,14 @@ for a recording. Anything put in, replaced or taken out of the model makes all r
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import threading
 import time
 import warnings
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +22,7 @@ from torch import nn
 
 from . import _C, capture
 from .errors import CaptureError, CudaError, Error, FusionError, as_compile_error
-from .plans import Options, Plans, prepared
+from .plans import Options, Plans, Tensors, prepared
 from .report import Report
 
 _MAX_CALLS = 64  # shapes whose plan is at hand
@@ -99,8 +102,9 @@ class Engine:
     def explain(self, args: tuple, kwargs: dict) -> Report:
         """The report for these arguments, without touching the model's parameters."""
         try:
-            with torch.no_grad():
-                self.plans.find(self._record(args, kwargs), self._own_tensors())
+            with torch.no_grad(), _uncollected():
+                own = capture.named_tensors(self.model)
+                self.plans.find(self._record(args, kwargs, own), own)
         except CaptureError as error:
             if self.options.strict:
                 raise
@@ -137,7 +141,7 @@ class Engine:
         """Which inputs and tensors of the model autograd follows; empty where it is off."""
         if not torch.is_grad_enabled():
             return ()
-        tracked = [*tensors, *(tensor for _, tensor in capture._named_tensors(self.model))]
+        tracked = [*tensors, *capture.named_tensors(self.model).values()]
         return tuple(tensor.requires_grad for tensor in tracked)
 
     def _find_hooks(self) -> bool:
@@ -158,7 +162,8 @@ class Engine:
         key = (spec.key(), tuple(map(_describe, tensors)), followed, _C.get_mode())
         call = self.state.calls.get(key)
         if call is None:
-            call = self._make_call(args, kwargs, any(followed))
+            with _uncollected():
+                call = self._make_call(args, kwargs, any(followed))
             call.followed = followed
             self.state.calls[key] = call
             if len(self.state.calls) > _MAX_CALLS:
@@ -232,7 +237,8 @@ class Engine:
         if followed:
             self._check_stacked()
         try:
-            recording = self._record(args, kwargs)
+            own = capture.named_tensors(self.model)
+            recording = self._record(args, kwargs, own)
             self._check_writes(recording)
         except CaptureError as error:
             self.refusals += 1
@@ -241,7 +247,6 @@ class Engine:
                 raise
             return Call()
         try:
-            own = self._own_tensors()
             plan = self.plans.find(recording, own, followed)
             tensors = {**plan.constants, **own}
             bound = _C.BoundPlan(plan.compilation.plan, tensors, self.state.weights,
@@ -283,12 +288,9 @@ class Engine:
         self.eager_reason = message
         return Call()
 
-    def _record(self, args: tuple, kwargs: dict) -> capture.Capture:
+    def _record(self, args: tuple, kwargs: dict, own: Tensors) -> capture.Capture:
         started = time.perf_counter()
-        return prepared(capture.record(self.model, args, kwargs), started)
-
-    def _own_tensors(self) -> dict[str, torch.Tensor]:
-        return dict(capture._named_tensors(self.model))
+        return prepared(capture.record(self.model, args, kwargs, own), started)
 
     # --- Report ----------------------------------------------------------------------------------
 
@@ -300,6 +302,19 @@ class Engine:
             f"{count} parameters: {reason}" for count, reason in self.state.weights.stacks if reason
         ]
         return report
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Python's collector of cycles waits. While thousands of dictionaries and tensors are made it
+    would look at all objects of a large model again and again, a third of the time of a capture."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _describe(tensor: torch.Tensor) -> tuple:

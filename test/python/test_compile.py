@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import json
 import os
@@ -148,6 +149,35 @@ def test_threads():
                 torch.testing.assert_close(fast(x), expected)
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_waits(enabled):
+    """And is as it was when all is done, or fails."""
+    seen = []  # of a recording; the model's own attributes would be put back
+
+    class Watched(nn.Module):
+        def __init__(self, error=None):
+            super().__init__()
+            self.error = error
+
+        def forward(self, x):
+            seen.append(gc.isenabled())
+            if self.error:
+                raise self.error
+            return x + 1
+
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        pfcn.compile(Watched(), (torch.ones(3),))
+        assert gc.isenabled() == enabled
+        assert seen and not any(seen)
+        with pytest.raises(KeyError):
+            pfcn.compile(Watched(KeyError("no")), (torch.ones(3),))
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_calls_from_several_threads():

@@ -50,6 +50,9 @@ struct Factors {
 /// None where the op is no product of an input and a parameter.
 std::optional<Factors> getFactors(Operation *op);
 
+/// Whether products of one type sum over several numbers of terms. Without such there are no paddings.
+bool haveSeveralSizes(Block &block);
+
 Paddings findPaddings(Block &block);
 
 } // namespace mlir::pfcn
