@@ -447,6 +447,11 @@ static bool canSplitBatchNorm(at::ArrayRef<IValue> arguments) {
   return dtype == at::kFloat || dtype == at::kDouble;
 }
 
+/// Whether autocast has a rule for the operator, and is on.
+static bool isCastByAutocast(const c10::OperatorHandle &op, c10::DispatchKeySet next) {
+  return next.has(c10::DispatchKey::AutocastCPU) && op.hasKernelForDispatchKey(c10::DispatchKey::AutocastCPU);
+}
+
 void Recorder::handle(const c10::OperatorHandle &op, c10::DispatchKeySet next, torch::jit::Stack &stack) {
   if (refusal)
     return op.redispatchBoxed(next, &stack);
@@ -454,9 +459,12 @@ void Recorder::handle(const c10::OperatorHandle &op, c10::DispatchKeySet next, t
   if (depth > 0) {
     nestedReadsData |= traits.readsData;
     nestedIsRandom |= traits.isRandom;
+    nestedCasts |= isCastByAutocast(op, next);
     return op.redispatchBoxed(next, &stack);
   }
-  if (traits.name.starts_with("profiler::") || isRecordedInParts(traits.name))
+  // Autocast casts the arguments and calls the operator again, without autocast: both are recorded.
+  bool isCast = !options.isAbstract && isCastByAutocast(op, next);
+  if (isCast || traits.name.starts_with("profiler::") || isRecordedInParts(traits.name))
     return op.redispatchBoxed(next, &stack);
   // Instance norm in training is batch norm, and a mean over the instances: seen from inside.
   if (options.allowsWrites && traits.name == "aten::instance_norm" && trainsRunningStatistics(traits.name, stack))
@@ -618,7 +626,7 @@ void Recorder::record(const c10::OperatorHandle &op, const Traits &traits, c10::
     OneThread one(largest);
     ++depth;
     auto leave = c10::make_scope_exit([&] { --depth; });
-    nestedReadsData = nestedIsRandom = false;
+    nestedReadsData = nestedIsRandom = nestedCasts = false;
     if (!options.isAbstract)
       return op.redispatchBoxed(next, &stack);
     size_t base = stack.size() - count;
@@ -633,7 +641,8 @@ void Recorder::record(const c10::OperatorHandle &op, const Traits &traits, c10::
   if (!traits.returnsTensor && !traits.writes && (!readsTensor || isTypeQuery(traits.name)))
     return run();
 
-  if (at::autocast::is_autocast_enabled(at::kCPU) || at::autocast::is_autocast_enabled(at::kCUDA))
+  bool isOnCpu = at::autocast::is_autocast_enabled(at::kCPU);
+  if ((isOnCpu && options.isAbstract) || at::autocast::is_autocast_enabled(at::kCUDA))
     refuseAndThrow("autocast is on", "cast the model and its inputs instead");
   if (options.allowsWrites && traits.name == "aten::batch_norm" && canSplitBatchNorm(arguments))
     return recordBatchNorm(traits, arguments, arguments[3].toTensor(), arguments[4].toTensor(), [&] {
@@ -655,6 +664,9 @@ void Recorder::record(const c10::OperatorHandle &op, const Traits &traits, c10::
   run();
   if (nestedReadsData && !traits.readsData && !readsDataHarmlessly(traits.name))
     refuseAndThrow(traits.name + " looks at a tensor's data to choose what to do");
+  if (nestedCasts)
+    refuseAndThrow("autocast casts what " + traits.name + " computes inside",
+                   "leave autocast for this part of the model");
   if (!traits.isAten)
     call.isRandom |= nestedIsRandom;
   recordResults(traits, std::move(call), arguments,

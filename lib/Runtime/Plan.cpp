@@ -722,9 +722,17 @@ void Plan::fill(Frame &frame, TensorRange given, TensorRange weights) const {
     frame.tensors[leafSlots[i]] = weights[i];
 }
 
+namespace {
+/// The casts of autocast are ops of the plan where it was recorded so.
+struct WithoutAutocast : c10::impl::ExcludeDispatchKeyGuard {
+  WithoutAutocast() : ExcludeDispatchKeyGuard(c10::DispatchKey::AutocastCPU) {}
+};
+} // namespace
+
 std::vector<at::Tensor> Plan::runFollowed(TensorRange given, TensorRange weights,
                                           llvm::ArrayRef<std::shared_ptr<const Stack>> stacks) const {
   check(given, weights);
+  WithoutAutocast plain;
   Frame frame(program);
   frame.isFollowed = true;
   fill(frame, given, weights);
@@ -738,6 +746,7 @@ std::vector<at::Tensor> Plan::runFollowed(TensorRange given, TensorRange weights
 std::vector<at::Tensor> Plan::runUnchecked(TensorRange given, TensorRange weights, TensorRange places) const {
   at::NoGradGuard noGrad;
   at::AutoDispatchBelowADInplaceOrView below;
+  WithoutAutocast plain;
   Frame frame(program);
   fill(frame, given, weights);
   for (size_t i = 0; i < places.size(); ++i)

@@ -5,6 +5,7 @@
 #include <ATen/Context.h>
 #include <ATen/Functions.h>
 #include <ATen/PythonTorchFunctionTLS.h>
+#include <ATen/autocast_mode.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/csrc/autograd/python_variable.h>
@@ -21,11 +22,15 @@ bool allowsTf32() {
 
 int getMode() {
   int mode = c10::InferenceMode::is_enabled() ? 2 : at::GradMode::is_enabled() ? 1 : 0;
+  if (at::autocast::is_autocast_enabled(at::kCPU))
+    mode += 8 * (1 + static_cast<int>(at::autocast::get_autocast_dtype(at::kCPU)));
   return allowsTf32() ? mode + 4 : mode;
 }
 
-bool isPlainDispatch() {
+bool isPlainDispatch(bool allowsAutocast) {
   c10::impl::LocalDispatchKeySet now = c10::impl::tls_local_dispatch_key_set();
+  if (allowsAutocast)
+    now.excluded_ = now.excluded_.add(c10::DispatchKey::AutocastCPU);
   c10::DispatchKeySet included = c10::default_included_set, excluded = c10::default_excluded_set;
   if (c10::InferenceMode::is_enabled()) {
     included = included.remove(c10::DispatchKey::ADInplaceOrView);
@@ -49,12 +54,16 @@ bool isPlainTensor(PyObject *object) {
   return keys.has_backend(c10::BackendComponent::CPUBit) && (keys.raw_repr() & ~onCpu.raw_repr()) == 0;
 }
 
+/// Whether autograd is on in a mode.
+static bool isFollowing(int mode) { return mode % 4 == 1; }
+
 bool Dispatcher::matches(const Entry &entry, runtime::TensorRange inputs) const {
   if (entry.inputs.size() != inputs.size())
     return false;
   for (size_t i = 0; i < inputs.size(); ++i)
-    if ((entry.mode == 1 && entry.followed[i] != inputs[i].requires_grad()) || !entry.inputs[i].matches(inputs[i]) ||
-        inputs[i].strides() != at::IntArrayRef(entry.strides[i]) || inputs[i].device() != entry.device)
+    if ((isFollowing(entry.mode) && entry.followed[i] != inputs[i].requires_grad()) ||
+        !entry.inputs[i].matches(inputs[i]) || inputs[i].strides() != at::IntArrayRef(entry.strides[i]) ||
+        inputs[i].device() != entry.device)
       return false;
   return true;
 }
@@ -80,7 +89,7 @@ const Dispatcher::Entry *Dispatcher::find(llvm::ArrayRef<PyObject *> args, llvm:
 }
 
 PyObject *Dispatcher::call(llvm::ArrayRef<PyObject *> args, PyObject *kwargs) {
-  if (entries.empty() || !isPlainDispatch() || haveHooksChanged())
+  if (entries.empty() || !isPlainDispatch(/*allowsAutocast=*/true) || haveHooksChanged())
     return nullptr;
   for (const py::dict &dict : hooks)
     if (PyDict_GET_SIZE(dict.ptr()) != 0)
@@ -89,7 +98,7 @@ PyObject *Dispatcher::call(llvm::ArrayRef<PyObject *> args, PyObject *kwargs) {
   const Entry *entry = find(args, inputs);
   if (!entry || !entry->plan->isCurrent() || (guards && !guards->areUnchanged(kwargs)))
     return nullptr;
-  if (entry->mode == 1 && entry->plan->getGradPattern() != entry->gradPattern)
+  if (isFollowing(entry->mode) && entry->plan->getGradPattern() != entry->gradPattern)
     return nullptr;
   if (weights && !weights->isSettled() && !weights->settle())
     return nullptr;

@@ -69,11 +69,13 @@ pybind11::object countHooks();
 /// Whether torch's settings allow to multiply matrices of f32 as tf32 on a GPU.
 bool allowsTf32();
 
-/// Which of grad mode, no-grad and inference mode is on, and whether tf32 is allowed: what a plan was made for.
+/// Which of grad mode, no-grad and inference mode is on, whether tf32 is allowed, and to what autocast casts on the
+/// CPU: what a plan was made for.
 int getMode();
 
-/// Whether torch would call operators as they are: no modes, transforms or autocast on this thread.
-bool isPlainDispatch();
+/// Whether torch would call operators as they are: no modes, transforms or autocast on this thread (or, where that is
+/// allowed, autocast on the CPU, whose casts are part of a recording).
+bool isPlainDispatch(bool allowsAutocast = false);
 
 /// Whether this is a tensor of no subclass, dense, on the CPU or a CUDA device, that no transform wraps.
 bool isPlainTensor(PyObject *object);

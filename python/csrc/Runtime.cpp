@@ -238,9 +238,11 @@ static void bindCalls(py::module_ &module) {
       .def_property_readonly(
           "hits", [](const Dispatcher &self) { return self.hits; }, "Calls answered without Python.");
 
-  module.def("get_mode", &getMode, "0: no grad, 1: grad, 2: inference; 4 more where f32 may be multiplied as tf32.");
+  module.def("get_mode", &getMode,
+             "0: no grad, 1: grad, 2: inference; 4 more where f32 may be multiplied as tf32, 8 and more for autocast.");
   module.def("allows_tf32", &allowsTf32, "Whether torch's settings allow it for matrix products on a GPU.");
-  module.def("is_plain_dispatch", &isPlainDispatch, "No modes, transforms, autocast or tracing on this thread.");
+  module.def("is_plain_dispatch", &isPlainDispatch, py::kw_only(), py::arg("allows_autocast") = false,
+             "No modes, transforms, autocast or tracing on this thread.");
   module.def("is_plain_tensor", [](py::handle object) { return isPlainTensor(object.ptr()); });
 }
 

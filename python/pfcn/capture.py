@@ -143,7 +143,7 @@ def record(
     model itself passes through.
     """
     inputs, in_spec = TreeSpec.of((tuple(args), dict(kwargs or {})), "the input")
-    _check_modes()
+    _check_modes("cuda")
     leaves = named_tensors(model) if leaves is None else leaves
     inputs = _distinct(inputs, {id(tensor) for tensor in leaves.values()})
     args, kwargs = in_spec.unflatten(inputs)
@@ -177,7 +177,7 @@ def record_graph(
     weights: the names of those arguments that are weights; the other tensors are inputs. Returns
     the recording, and the results with `TENSOR` where there is a tensor.
     """
-    _check_modes()
+    _check_modes("cpu", "cuda")
     constants = {f"graph.{name}": tensor for name, tensor in constants_of(graph).items()}
     leaves = {name: args[i] for i, name in weights.items()} | constants
     places = [i for i, arg in enumerate(args) if isinstance(arg, torch.Tensor) and i not in weights]
@@ -290,6 +290,7 @@ def _recording(
         for watch in watches:
             stack.enter_context(watch)
         stack.enter_context(_no_attention_fast_path())
+        stack.enter_context(_no_autocast_cache())
         stack.enter_context(_Escapes(recorder))
         recorder.start()
         stack.callback(recorder.stop)
@@ -310,8 +311,8 @@ def _refusals(recorder: _C.Recorder) -> Iterator[None]:
         raise CaptureError(*recorder.refusal)
 
 
-def _check_modes() -> None:
-    for device in ("cpu", "cuda"):
+def _check_modes(*autocast_devices: str) -> None:
+    for device in autocast_devices:
         if torch.is_autocast_enabled(device):
             raise CaptureError("autocast is on", remedy="cast the model and its inputs instead")
     if torch._C._functorch.peek_interpreter_stack() is not None:
@@ -465,6 +466,17 @@ def _random_state_kept(recorder: _C.Recorder) -> Iterator[None]:
             if drawn:
                 random.setstate(state)
                 recorder.refuse("random numbers that are not torch's", "draw them with torch.rand")
+
+
+@contextlib.contextmanager
+def _no_autocast_cache() -> Iterator[None]:
+    """Weights that were cast before are not known here; equal casts become one later."""
+    was_enabled = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(was_enabled)
 
 
 @contextlib.contextmanager

@@ -113,7 +113,9 @@ class Engine:
 
     def _inputs(self, args: tuple, kwargs: dict) -> tuple[list, capture.TreeSpec] | None:
         """The tensors of a call that a plan may answer; None where only eager can."""
-        if self.is_disabled or not _C.is_plain_dispatch() or self._find_hooks():
+        if self.is_disabled or not _C.is_plain_dispatch(allows_autocast=True):
+            return None
+        if self._find_hooks():
             return None
         try:
             tensors, spec = capture.TreeSpec.of((args, kwargs), "the input")

@@ -334,17 +334,28 @@ def test_an_autograd_function_is_refused_where_its_backward_would_be_lost():
 
 
 def test_modes_that_change_what_operators_do_are_refused():
-    with torch.autocast("cpu", torch.bfloat16), pytest.raises(CaptureError, match="autocast"):
-        record(nn.Linear(3, 3), [floats(2, 3)])
+    torch.set_autocast_enabled("cuda", True)
+    try:
+        with pytest.raises(CaptureError, match="autocast"):
+            record(nn.Linear(3, 3), [floats(2, 3)])
+    finally:
+        torch.set_autocast_enabled("cuda", False)
+
+
+def test_casts_of_autocast_are_recorded():
+    with torch.autocast("cpu", torch.bfloat16):
+        text = record(nn.Linear(3, 3), [floats(2, 3)]).model.text()
+    assert text.count("pfcn.cast") == 3 and "-> tensor<2x3xbf16>" in text
 
 
 def test_autocast_inside_of_the_model():
     def forward(x):
         with torch.autocast("cpu", torch.bfloat16):
-            return torch.mm(x, x)
+            return torch.mm(x, x) + x
 
-    error = refusal(forward, floats(3, 3))
-    assert "autocast" in error.reason
+    text = record(Function(forward), [floats(3, 3)]).model.text()
+    assert "tensor<3x3xbf16>, tensor<3x3xbf16> -> tensor<3x3xbf16>" in text
+    assert "tensor<3x3xf32>, tensor<3x3xf32> -> tensor<3x3xf32>" in text
 
 
 def test_random_operators_are_not_merged():

@@ -122,7 +122,7 @@ private:
   bool recording = false;
   int depth = 0;
   /// What nested calls of the current operator were seen to do.
-  bool nestedReadsData = false, nestedIsRandom = false;
+  bool nestedReadsData = false, nestedIsRandom = false, nestedCasts = false;
 };
 
 } // namespace pfcn
