@@ -4,7 +4,7 @@ fast = pfcn.compile(model, (x,))   # an nn.Module that shares the model's parame
 print(fast.report)                 # what was fused, what was not, and why
 """
 
-from . import optim
+from . import optim, testing
 from .compile import Compiled, compile, explain
 from .errors import (
     CaptureError,
@@ -31,4 +31,5 @@ __all__ = [
     "compile",
     "explain",
     "optim",
+    "testing",
 ]

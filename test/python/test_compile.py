@@ -8,6 +8,8 @@ import io
 import json
 import os
 import pickle
+import subprocess
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -31,6 +33,11 @@ def kinds(fast: pfcn.Compiled) -> set[str]:
 def hits(fast: pfcn.Compiled) -> int:
     """Calls that C++ answered by itself."""
     return fast._engine.dispatcher.hits
+
+
+def test_one_import_is_enough():
+    check = "import pfcn, torch; pfcn.testing.assert_matches(torch.nn.Linear(3, 2), torch.ones(4, 3))"
+    subprocess.run([sys.executable, "-c", check], check=True)
 
 
 # --- Numerics ------------------------------------------------------------------------------------
