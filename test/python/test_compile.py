@@ -36,7 +36,9 @@ def hits(fast: pfcn.Compiled) -> int:
 
 
 def test_one_import_is_enough():
-    check = "import pfcn, torch; pfcn.testing.assert_matches(torch.nn.Linear(3, 2), torch.ones(4, 3))"
+    check = (
+        "import pfcn, torch; pfcn.testing.assert_matches(torch.nn.Linear(3, 2), torch.ones(4, 3))"
+    )
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
