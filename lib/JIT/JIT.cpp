@@ -103,6 +103,13 @@ llvm::Expected<std::shared_ptr<CompiledKernels>> CompiledKernels::compile(mlir::
   if (!symbols)
     return symbols.takeError();
   kernels->jit->getMainJITDylib().addGenerator(std::move(*symbols));
+  // And conversions of f16, on processors without. Python loads extensions so that those of its libgcc are not seen.
+  auto runtime =
+      llvm::orc::DynamicLibrarySearchGenerator::Load("libgcc_s.so.1", kernels->jit->getDataLayout().getGlobalPrefix());
+  if (runtime)
+    kernels->jit->getMainJITDylib().addGenerator(std::move(*runtime));
+  else
+    llvm::consumeError(runtime.takeError());
   if (llvm::Error error = kernels->jit->addObjectFile(std::move(*object)))
     return error;
   return kernels;
