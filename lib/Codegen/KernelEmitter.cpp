@@ -123,8 +123,8 @@ int KernelEmitter::getLevel(Operation *op) {
   if (isa<tensor::DimOp>(op)) // sizes are known from the start
     return levels[op] = 0;
   int level = 0;
-  for (Value operand : op->getOperands())
-    level = std::max(level, getLevel(operand));
+  for (Value read : getReads(op))
+    level = std::max(level, getLevel(read));
   for (Value result : op->getResults())
     if (auto type = dyn_cast<RankedTensorType>(result.getType()))
       for (int64_t dim = 0; dim < type.getRank(); ++dim)

@@ -106,7 +106,13 @@ static bool isSummable(KernelOp kernel, const ParallelDims &dims, const Schedule
     if (countDims(argument, dims, cls) > 1)
       return false;
   for (Operation &op : kernel.getBodyBlock()->without_terminator()) {
-    bool isBehind = llvm::any_of(op.getOperands(), [&](Value operand) { return behind.contains(operand); });
+    bool isBehind = llvm::any_of(getReads(&op), [&](Value read) { return behind.contains(read); });
+    WalkResult sums = op.walk([&](linalg::GenericOp inner) {
+      bool isInLoop = inner != &op && schedule.accumulates(inner, dims); // where there is no accumulator
+      return isInLoop ? WalkResult::interrupt() : WalkResult::advance();
+    });
+    if (sums.wasInterrupted())
+      return false;
     if (auto generic = dyn_cast<linalg::GenericOp>(op)) {
       bool accumulates = schedule.accumulates(generic, dims);
       if (accumulates && (isBehind || !isFloatSum(generic) || !startsWithZero(generic)))

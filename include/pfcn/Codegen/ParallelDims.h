@@ -15,6 +15,9 @@
 
 namespace mlir::pfcn {
 
+/// What an op reads: its operands, and what its regions read of what is outside.
+SmallVector<Value> getReads(Operation *op);
+
 class ParallelDims {
 public:
   /// Walks the ops of `body`. Fails, with the reason in `reason`, at an op it does not know.
