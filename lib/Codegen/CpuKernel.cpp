@@ -173,6 +173,30 @@ void CpuKernel::erase() {
     global.erase();
 }
 
+void CpuKernel::moveScratchOffStack() {
+  constexpr int64_t mostOnStack = 512 << 10, small = 4 << 10;
+  auto countBytes = [](memref::AllocaOp op) {
+    return op.getType().getNumElements() * std::max<int64_t>(1, op.getType().getElementTypeBitWidth() / 8);
+  };
+  SmallVector<memref::AllocaOp> large;
+  int64_t bytes = 0;
+  for (auto op : function.front().getOps<memref::AllocaOp>()) {
+    bytes += countBytes(op);
+    if (countBytes(op) > small)
+      large.push_back(op);
+  }
+  if (bytes <= mostOnStack)
+    return;
+  for (memref::AllocaOp op : large) {
+    OpBuilder at(op);
+    auto heap = memref::AllocOp::create(at, op.getLoc(), op.getType(), op.getAlignmentAttr());
+    op.replaceAllUsesWith(heap.getResult());
+    op.erase();
+    at.setInsertionPoint(function.front().getTerminator());
+    memref::DeallocOp::create(at, heap.getLoc(), heap);
+  }
+}
+
 void CpuKernel::setInsertionPointToScratch() { builder.setInsertionPointToStart(&function.front()); }
 
 /// The last vector of a dimension starts so that it ends with it.

@@ -79,19 +79,25 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
     return true;
   }
 
+  int64_t getMaxScratch(KernelOp kernel) const {
+    return kernel.getBodyBlock()->getOps<scf::ForOp>().empty() ? maxScratch : std::max(maxScratch, maxLoopScratch);
+  }
+
   /// The function of a kernel, or null.
   std::unique_ptr<CpuKernel> emit(KernelOp kernel, const ParallelDims &dims, const Schedule &schedule,
                                   std::string &reason) {
     OpBuilder builder = OpBuilder::atBlockEnd(getOperation().getBody());
     // The register file has 32 vectors with AVX-512, 16 before.
-    EmitOptions options{maxScratch, /*accumulators=*/vectorBytes >= 64 ? 16 : 8, packWeights};
+    EmitOptions options{getMaxScratch(kernel), /*accumulators=*/vectorBytes >= 64 ? 16 : 8, packWeights};
     std::unique_ptr<CpuKernel> emitter;
     if (schedule.opLanes)
       emitter = std::make_unique<OpLanesKernel>(kernel, dims, schedule, options, builder);
     else
       emitter = std::make_unique<CpuKernel>(kernel, dims, schedule, options, builder);
-    if (succeeded(emitter->emit(reason)))
+    if (succeeded(emitter->emit(reason))) {
+      emitter->moveScratchOffStack();
       return emitter;
+    }
     emitter->erase();
     return nullptr;
   }
@@ -100,7 +106,7 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
     FailureOr<ParallelDims> dims = ParallelDims::compute(*kernel.getBodyBlock(), reason);
     if (failed(dims))
       return failure();
-    ScheduleOptions options{model, lanes, maxScratch, packWeights, opLanes};
+    ScheduleOptions options{model, lanes, getMaxScratch(kernel), packWeights, opLanes};
     FailureOr<Schedule> schedule = Schedule::choose(kernel, *dims, options, reason);
     std::string estimates;
     auto declines = [&] {

@@ -120,7 +120,8 @@ static std::pair<Expr, State> runDirection(Expr input, State state, const Weight
 }
 
 template <Step step, bool hasCell> static bool layers(CallImporter &call) {
-  constexpr int64_t kMostSteps = 32; // of all layers: the code grows by each
+  // Of all layers: the code grows by each, and that of the gradient several times as much.
+  const int64_t mostSteps = call.isFollowed() ? 4 : 32;
   SmallVector<Value> states = hasCell ? call.tensors(1) : SmallVector<Value>{call.tensor(1)};
   SmallVector<Value> all(states);
   Layers layers{getExpr(call, call.tensor(0)), call.tensors(2), {}, {}, call.flag(3), call.flag(7), call.integer(4)};
@@ -134,7 +135,7 @@ template <Step step, bool hasCell> static bool layers(CallImporter &call) {
   if (call.flag(8))
     layers.input = layers.input.permute({1, 0, 2});
   int64_t length = layers.input.size(0);
-  if (ShapedType::isDynamic(length) || length < 1 || length * cells > kMostSteps)
+  if (ShapedType::isDynamic(length) || length < 1 || length * cells > mostSteps)
     return false;
   for (int64_t i = 0; i < cells; ++i) {
     layers.hidden.push_back(getExpr(call, states[0]).select(0, i));

@@ -33,6 +33,8 @@ public:
   ArrayRef<int64_t> getPackedLanes() const { return packedLanes; }
   /// Erases what has been emitted.
   void erase();
+  /// Takes scratch from the heap, once a call, where it is more than a thread's stack should hold.
+  void moveScratchOffStack();
   /// Dynamic sizes that the kernel takes to be equal, which its caller has to check: [tensor, dimension] pairs in
   /// a row, tensors counted over inputs and destinations.
   ArrayAttr getEqualSizes();

@@ -29,7 +29,7 @@ def LowerKernels : Pass<"pfcn-lower-kernels", "::mlir::ModuleOp"> {
 
     Declines, leaving the kernel as it is, with the reason as a remark and as its attribute `pfcn.declined`: where an
     op has no lowering, where one mixes instances or its dimensions are dynamic, where a tile's
-    scratch exceeds `max-scratch`, and where the library's matrix products are estimated to be faster. Such a kernel runs op by op.
+    scratch exceeds `max-scratch` (`max-loop-scratch` with a loop over time), and where the library's matrix products are estimated to be faster. Such a kernel runs op by op.
 
     What lies across the lanes, and both estimates, are the launch's attribute `pfcn.choice`.
   }];
@@ -37,6 +37,8 @@ def LowerKernels : Pass<"pfcn-lower-kernels", "::mlir::ModuleOp"> {
     Option<"vectorBytes", "vector-bytes", "int64_t", /*default=*/"64", "bytes of a SIMD register of the target">,
     Option<"lanes", "lanes", "int64_t", /*default=*/"0", "lanes to use; 0 for as many as fit a register">,
     Option<"maxScratch", "max-scratch", "int64_t", /*default=*/"262144", "bytes of scratch that a tile may take">,
+    Option<"maxLoopScratch", "max-loop-scratch", "int64_t", /*default=*/"16777216",
+           "the same where the body has a loop over time, which keeps what its gradient reads of all steps">,
     Option<"packWeights", "pack-weights", "bool", /*default=*/"false",
            "expect stacks of parameters packed in tiles of lanes (frozen weights)">,
     Option<"opLanes", "op-lanes", "std::string", /*default=*/"\"auto\"",
