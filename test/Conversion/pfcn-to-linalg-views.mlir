@@ -26,6 +26,16 @@ func.func @both(%x: tensor<2x6x5xf32>) -> tensor<4x3x5xf32> {
   return %0 : tensor<4x3x5xf32>
 }
 
+// Dimensions of size 1 move past one of unknown size, which stays a dimension of its own.
+// CHECK-LABEL: func.func @units
+// CHECK: %[[C:.*]] = tensor.collapse_shape %{{.*}} {{\[\[}}0], [1], [2, 3]] : tensor<2x?x16x1xf32> into tensor<2x?x16xf32>
+// CHECK: %[[D:.*]] = tensor.dim %{{.*}}, %c1
+// CHECK: tensor.expand_shape %[[C]] {{\[\[}}0, 1], [2], [3]] output_shape [2, 1, %[[D]], 16] : tensor<2x?x16xf32> into tensor<2x1x?x16xf32>
+func.func @units(%x: tensor<2x?x16x1xf32>) -> tensor<2x1x?x16xf32> {
+  %0 = pfcn.reshape %x : tensor<2x?x16x1xf32> to tensor<2x1x?x16xf32>
+  return %0 : tensor<2x1x?x16xf32>
+}
+
 // The leading dimension is not carried over where the rest does not fit.
 // CHECK-LABEL: func.func @inferred
 // CHECK: %[[C:.*]] = tensor.collapse_shape %{{.*}} {{\[\[}}0, 1]] : tensor<?x6xf32> into tensor<?xf32>

@@ -794,6 +794,9 @@ for i, (source, target) in enumerate(
         ("7x3?x@", "7x3?x1x@"),
         ("1x5?x@", "5?x@"),
         ("5?x@", "1x5?x1x@"),
+        ("2x5?x4x1x@", "2x1x5?x4x@"),
+        ("1x5?x1x4x@", "5?x1x4x1x@"),
+        ("1x5?x1x@", "5?x1x1x@"),
     )
 ):
     view(

@@ -117,8 +117,37 @@ static void matchFromLeft(ArrayRef<int64_t> from, ArrayRef<int64_t> to, size_t &
   }
 }
 
+/// The dimensions in as many groups as are not of size 1; those that are go with the one before them, or the first.
+static SmallVector<SmallVector<int64_t, 2>> groupUnits(ArrayRef<int64_t> shape) {
+  SmallVector<SmallVector<int64_t, 2>> groups;
+  SmallVector<int64_t, 2> leading;
+  for (auto [dim, size] : llvm::enumerate(shape)) {
+    if (size != 1)
+      groups.emplace_back(std::exchange(leading, {}));
+    (groups.empty() ? leading : groups.back()).push_back(static_cast<int64_t>(dim));
+  }
+  return groups;
+}
+
+/// The match of shapes that differ in dimensions of size 1 only. Of two dynamic dimensions it would not be known which
+/// is which.
+static std::optional<SmallVector<Match>> matchBesideUnits(ArrayRef<int64_t> from, ArrayRef<int64_t> to) {
+  auto isUnit = [](int64_t size) { return size == 1; };
+  SmallVector<int64_t> others(from), othersTo(to);
+  llvm::erase_if(others, isUnit);
+  llvm::erase_if(othersTo, isUnit);
+  if (others != othersTo || others.empty() || llvm::count(others, ShapedType::kDynamic) > 1)
+    return std::nullopt;
+  SmallVector<Match> matches;
+  for (auto [groupFrom, groupTo] : llvm::zip_equal(groupUnits(from), groupUnits(to)))
+    matches.push_back({groupFrom, groupTo});
+  return matches;
+}
+
 /// Groups the dimensions of both shapes; empty where one side has rank 0.
 static std::optional<SmallVector<Match>> matchShapes(ArrayRef<int64_t> from, ArrayRef<int64_t> to) {
+  if (std::optional<SmallVector<Match>> beside = matchBesideUnits(from, to))
+    return beside;
   std::optional<size_t> prefix = getCommonPrefix(from, to);
   if (!prefix)
     return std::nullopt;
