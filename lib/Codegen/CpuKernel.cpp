@@ -179,7 +179,7 @@ void CpuKernel::moveScratchOffStack() {
     return op.getType().getNumElements() * std::max<int64_t>(1, op.getType().getElementTypeBitWidth() / 8);
   };
   SmallVector<memref::AllocaOp> large;
-  int64_t bytes = 0;
+  int64_t bytes = 0; // of both variants of the tiles, where there are two
   for (auto op : function.front().getOps<memref::AllocaOp>()) {
     bytes += countBytes(op);
     if (countBytes(op) > small)

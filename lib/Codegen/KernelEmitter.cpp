@@ -300,10 +300,7 @@ void KernelEmitter::emitLevel(int level) {
   for (Operation &op : body.without_terminator())
     if (failure.empty() && getLevel(&op) == level && !emitted.contains(&op)) {
       releaseScratch(&op);
-      op.walk([&](Operation *reader) { // the op itself, and those of a loop
-        for (Value operand : reader->getOperands())
-          bringIn(operand);
-      });
+      llvm::for_each(getReads(&op), [&](Value read) { bringIn(read); });
       emitOp(&op);
     }
 }

@@ -26,8 +26,6 @@ namespace mlir::pfcn {
 using namespace mlir;
 using namespace mlir::pfcn;
 
-static bool isFloat(Value value) { return isa<FloatType>(ranked(value).getElementType()); }
-
 //===----------------------------------------------------------------------------===//
 // Accesses
 //===----------------------------------------------------------------------------===//

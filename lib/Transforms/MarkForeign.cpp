@@ -20,8 +20,6 @@ namespace mlir::pfcn {
 using namespace mlir;
 using namespace mlir::pfcn;
 
-static bool isFloat(Value value) { return isa<FloatType>(ranked(value).getElementType()); }
-
 /// Whether a gradient may flow through an op.
 static bool isFollowed(Operation *op) {
   return llvm::any_of(op->getOperands(), isFloat) && llvm::any_of(op->getResults(), isFloat);

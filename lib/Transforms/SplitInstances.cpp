@@ -77,6 +77,19 @@ private:
 
 } // namespace
 
+/// Whether any operand is each instance's own.
+static bool differs(ArrayRef<BatchedValue> operands) {
+  return llvm::any_of(operands, [](const BatchedValue &operand) { return operand.batched; });
+}
+
+/// An op that is the same for all instances.
+static Operation *cloneOnce(OpBuilder &builder, Operation *op, ArrayRef<BatchedValue> operands) {
+  Operation *copy = builder.clone(*op);
+  for (auto [i, operand] : llvm::enumerate(operands))
+    copy->setOperand(i, operand.value);
+  return copy;
+}
+
 static bool isForeign(Operation *op) { return isa<OpaqueOp>(op) || op->hasAttr(notDifferentiableAttrName); }
 
 //===----------------------------------------------------------------------------===//
@@ -161,11 +174,8 @@ bool Splitter::tryViews(ArrayRef<Operation *> ops) {
   for (Operation *inner : ops) {
     SmallVector<BatchedValue> operands =
         llvm::map_to_vector(inner->getOperands(), [&](Value operand) { return getBatched(operand); });
-    if (llvm::none_of(operands, [](const BatchedValue &operand) { return operand.batched; })) {
-      Operation *copy = builder.clone(*inner);
-      for (auto [i, operand] : llvm::enumerate(operands))
-        copy->setOperand(i, operand.value);
-      outers[inner->getResult(0)] = {copy->getResult(0), shared()};
+    if (!differs(operands)) {
+      outers[inner->getResult(0)] = {cloneOnce(builder, inner, operands)->getResult(0), shared()};
       continue;
     }
     FailureOr<SmallVector<Value>> results = cast<BatchingOpInterface>(inner).batch(builder, operands, count);
@@ -299,12 +309,8 @@ static OpaqueOp buildBatchedCall(OpBuilder &builder, Operation *call, TypeRange 
 /// One call for all instances; a plain one where no operand differs between them, and nothing is drawn. Null where an
 /// op has no batched form.
 Operation *Splitter::buildCall(Operation *call, ArrayRef<BatchedValue> operands, bool isOne) {
-  if (isOne) {
-    Operation *copy = builder.clone(*call);
-    for (auto [i, operand] : llvm::enumerate(operands))
-      copy->setOperand(i, operand.value);
-    return copy;
-  }
+  if (isOne)
+    return cloneOnce(builder, call, operands);
   if (isa<OpaqueOp, ComposedOp>(call)) {
     auto types = llvm::map_to_vector(call->getResults(), [&](Value result) -> Type { return getStackedType(result); });
     return buildBatchedCall(builder, call, types, operands);
@@ -316,8 +322,7 @@ Operation *Splitter::buildCall(Operation *call, ArrayRef<BatchedValue> operands,
 void Splitter::buildForeign(Operation *foreign) {
   auto operands = llvm::map_to_vector(foreign->getOperands(), [&](Value operand) { return getBatched(operand); });
   auto opaque = dyn_cast<OpaqueOp>(foreign);
-  bool isOne = llvm::none_of(operands, [](const BatchedValue &operand) { return operand.batched; }) &&
-               !(opaque && opaque.getRandom());
+  bool isOne = !differs(operands) && !(opaque && opaque.getRandom());
   Operation *outer = buildCall(foreign, operands, isOne);
   if (!outer)
     return buildPiece(foreign);

@@ -23,6 +23,9 @@ namespace mlir::pfcn {
 /// The type of a value that is a ranked tensor, as all values of the dialect's ops are.
 inline RankedTensorType ranked(Value value) { return cast<RankedTensorType>(value.getType()); }
 
+/// Whether a gradient may be a value's: it has elements of floating point.
+inline bool isFloat(Value value) { return isa<FloatType>(ranked(value).getElementType()); }
+
 /// How an operand of a group varies with the instance; see `AccessAttr`.
 enum class AccessKind { Shared, Slice, Select };
 
