@@ -41,14 +41,75 @@ static mlir::pfcn::InstancesOp findGroup(mlir::ModuleOp module) {
   return found;
 }
 
+/// For each result of a function with one group: which of its arguments, counted from `first`, the elements depend on.
+static std::vector<llvm::BitVector> findSources(mlir::func::FuncOp function, unsigned first) {
+  unsigned count = function.getNumArguments() - first;
+  llvm::DenseMap<mlir::Value, llvm::BitVector> sources;
+  auto add = [&](llvm::BitVector &sum, mlir::Value value) {
+    if (auto found = sources.find(value); found != sources.end())
+      sum |= found->second;
+  };
+  for (mlir::BlockArgument argument : function.getArguments().drop_front(first))
+    sources.try_emplace(argument, count).first->second.set(argument.getArgNumber() - first);
+  auto visit = [&](mlir::Operation &op, llvm::ArrayRef<mlir::Value> results) {
+    llvm::BitVector sum(count);
+    op.walk([&](mlir::Operation *inner) {
+      for (mlir::Value operand : inner->getOperands())
+        add(sum, operand);
+    });
+    for (mlir::Value result : results)
+      sources[result] = sum;
+  };
+  for (mlir::Operation &op : function.getBody().front()) {
+    if (mlir::isa<mlir::tensor::DimOp, mlir::pfcn::EmptyOp, mlir::pfcn::ZerosOp>(op))
+      continue;
+    auto group = mlir::dyn_cast<mlir::pfcn::InstancesOp>(op);
+    if (!group) {
+      visit(op, llvm::to_vector_of<mlir::Value>(op.getResults()));
+      continue;
+    }
+    for (auto [argument, input] : llvm::zip_equal(group.getBodyBlock()->getArguments(), group.getInputs()))
+      add(sources.try_emplace(argument, count).first->second, input);
+    for (mlir::Operation &inner : group.getBodyBlock()->without_terminator())
+      if (!mlir::isa<mlir::tensor::DimOp>(inner))
+        visit(inner, llvm::to_vector_of<mlir::Value>(inner.getResults()));
+    for (auto [yielded, result] : llvm::zip_equal(group.getYielded(), group.getResults()))
+      add(sources.try_emplace(result, count).first->second, yielded);
+  }
+  std::vector<llvm::BitVector> found;
+  for (mlir::Value returned : function.getBody().front().getTerminator()->getOperands())
+    add(found.emplace_back(count), returned);
+  return found;
+}
+
+/// The row of a tensor that each instance has, or nothing where instances have something else of it.
+static std::vector<int64_t> getRows(mlir::pfcn::AccessAttr access, int64_t count) {
+  std::vector<int64_t> rows;
+  if (access.isSelect() && access.getDim() == 0)
+    for (int64_t i = 0; i < count; ++i)
+      rows.push_back(access.getStart(i));
+  return rows;
+}
+
 Gradient::Backward Gradient::compile(const std::vector<bool> &wanted, bool isFollowed) const {
   std::shared_ptr<Model> model = parseModel(group, {});
   mlir::ModuleOp module = *model->module;
+  mlir::pfcn::InstancesOp forward = findGroup(module);
+  Backward result;
+  result.count = forward.getCount();
+  std::vector<std::vector<int64_t>> rows;
+  for (auto access : forward.getInputAccesses().getAsRange<mlir::pfcn::AccessAttr>())
+    rows.push_back(getRows(access, result.count));
+  for (auto [i, written] : llvm::enumerate(forward.getResults()))
+    if (mlir::isa<mlir::FloatType>(mlir::cast<mlir::RankedTensorType>(written.getType()).getElementType())) {
+      std::vector<int64_t> all = getRows(forward.getInitAccess(i), result.count);
+      result.isStacked.push_back(!all.empty() && llvm::equal(all, llvm::seq<int64_t>(0, result.count)));
+    }
   llvm::SmallVector<int64_t> indices;
   for (size_t i = 0; i < wanted.size(); ++i)
     if (wanted[i])
       indices.push_back(static_cast<int64_t>(i));
-  findGroup(module)->setAttr(mlir::pfcn::wantedAttrName, mlir::DenseI64ArrayAttr::get(module.getContext(), indices));
+  forward->setAttr(mlir::pfcn::wantedAttrName, mlir::DenseI64ArrayAttr::get(module.getContext(), indices));
   mlir::PassManager manager(module.getContext());
   manager.addPass(mlir::pfcn::createDifferentiatePass());
   TORCH_CHECK(llvm::succeeded(manager.run(module)), "pfcn: differentiating a group failed");
@@ -62,11 +123,16 @@ Gradient::Backward Gradient::compile(const std::vector<bool> &wanted, bool isFol
   TORCH_CHECK(backward, "pfcn: a group has no gradient");
   backward.setName("forward");
   backward.setPublic();
-  Backward result;
   auto reached = backward->getAttrOfType<mlir::DenseI64ArrayAttr>(mlir::pfcn::wantedAttrName);
   result.reached.resize(wanted.size());
-  for (int64_t input : reached.asArrayRef())
+  for (int64_t input : reached.asArrayRef()) {
     result.reached[input] = true;
+    result.rows.push_back(rows[input]);
+  }
+  result.sources = findSources(backward, wanted.size());
+  for (llvm::BitVector &sources : result.sources)
+    if (sources.none()) // zeros, whatever arrives: eager has these too
+      sources.set();
   for (mlir::BlockArgument argument : backward.getArguments())
     result.reads.push_back(
         !llvm::all_of(argument.getUsers(), [](mlir::Operation *user) { return mlir::isa<mlir::tensor::DimOp>(user); }));
@@ -155,12 +221,83 @@ private:
   std::vector<StackedLeaf *> leaves;
 };
 
+/// Of which instances there is a gradient.
+using InstanceSet = llvm::BitVector;
+
+/// A node whose results hold the instances of a group. Where the loss does not depend on one of them, eager has no
+/// gradient for its parameters; zeros would be another thing to an optimizer, which decays and moves what has one. So
+/// there are two inputs for each result: one for gradients of anything, and one for those of which another of these
+/// nodes says whose they are.
+class InstancesNode : public autograd::Node {
+public:
+  /// The edge on which gradients of `tensor` are of some instances only, or the common one.
+  static autograd::Edge getEdge(const at::Tensor &tensor) {
+    autograd::Edge edge = autograd::impl::gradient_edge(tensor);
+    auto *node = dynamic_cast<InstancesNode *>(edge.function.get());
+    if (node && edge.input_nr < node->resultCount && node->isInner[edge.input_nr])
+      edge.input_nr += node->resultCount;
+    return edge;
+  }
+  static void tell(const autograd::Edge &edge, const InstanceSet &of) {
+    auto *node = dynamic_cast<InstancesNode *>(edge.function.get());
+    if (!node || edge.input_nr < node->resultCount || edge.input_nr >= 2 * node->resultCount)
+      return;
+    std::lock_guard<std::mutex> lock(node->toldMutex);
+    InstanceSet &known = node->told[{autograd::get_current_graph_task_id(), edge.input_nr - node->resultCount}];
+    if (known.empty())
+      known.resize(of.size());
+    known |= of;
+    // A backward that did not come here left what it told.
+    constexpr size_t kMost = 64;
+    if (node->told.size() > kMost)
+      node->told.erase(node->told.begin());
+  }
+
+protected:
+  /// `inner`: the results whose gradient nobody else sees.
+  void setResults(llvm::ArrayRef<at::Tensor> results, std::vector<bool> inner,
+                  const c10::intrusive_ptr<autograd::Node> &self) {
+    resultCount = results.size();
+    isInner = std::move(inner);
+    for (const at::Tensor &result : results)
+      autograd::set_history(result, self);
+    for (const at::Tensor &result : results)
+      add_input_metadata(result);
+  }
+  /// The gradient of a result, and of which of `count` instances it is.
+  std::pair<at::Tensor, InstanceSet> take(const autograd::variable_list &upstream, uint32_t result, int64_t count) {
+    const at::Tensor &ofAll = upstream[result], &ofSome = upstream[resultCount + result];
+    InstanceSet instances(count, ofAll.defined());
+    if (!ofSome.defined())
+      return {ofAll, std::move(instances)};
+    std::lock_guard<std::mutex> lock(toldMutex);
+    auto found = told.find({autograd::get_current_graph_task_id(), result});
+    if (found == told.end() || static_cast<int64_t>(found->second.size()) != count) {
+      instances.set();
+    } else {
+      instances |= found->second;
+      told.erase(found);
+    }
+    return {ofAll.defined() ? at::add(ofAll, ofSome) : ofSome, std::move(instances)};
+  }
+
+  uint32_t resultCount = 0;
+
+private:
+  std::vector<bool> isInner;
+  std::mutex toldMutex;
+  /// For each running backward and each result.
+  std::map<std::pair<int, uint32_t>, InstanceSet> told;
+};
+
 /// The backward of a launch.
-struct GroupBackward : autograd::Node {
+struct GroupBackward : InstancesNode {
   std::shared_ptr<const Gradient> gradient;
   std::vector<bool> wanted;
   std::vector<autograd::SavedVariable> saved;
   std::vector<StackVersion> versions;
+  /// Rows of results that are results of this node as well; the results counted as its own.
+  std::vector<RowsOfResult> rows;
   /// Results whose destination has a history. The edges to these follow those to the wanted inputs. Groups
   /// write disjoint parts of a destination, and each reads no other part of its gradient.
   std::vector<size_t> passedOn;
@@ -177,26 +314,51 @@ struct GroupBackward : autograd::Node {
     isReleased = true;
   }
 
+  void setHistory(const FollowedResults &results, const ResultUses &uses,
+                  const c10::intrusive_ptr<autograd::Node> &self) {
+    std::vector<at::Tensor> followed;
+    std::vector<bool> inner;
+    llvm::SmallVector<unsigned> numbers;
+    for (auto [result, isInner] : llvm::zip_equal(results.whole, uses.isInner)) {
+      numbers.push_back(followed.size());
+      if (!c10::isFloatingType(result.scalar_type()))
+        continue;
+      followed.push_back(result);
+      inner.push_back(isInner);
+    }
+    setResults(followed, std::move(inner), self);
+    for (auto [row, result] : llvm::zip_equal(uses.rows, results.rows)) {
+      if (!c10::isFloatingType(result.scalar_type()))
+        continue;
+      rows.push_back(row);
+      rows.back().result = numbers[row.result];
+      autograd::set_history(result, self);
+    }
+  }
+
   autograd::variable_list apply(autograd::variable_list &&upstream) override {
     std::lock_guard<std::mutex> lock(mutex_);
     TORCH_CHECK(!isReleased, autograd::ERR_BACKWARD_TWICE);
     bool isFollowed = at::GradMode::is_enabled();
     std::vector<at::Tensor> arguments;
-    arguments.reserve(saved.size() + upstream.size());
+    arguments.reserve(saved.size() + resultCount);
     for (const autograd::SavedVariable &variable : saved)
       arguments.push_back(variable.unpack());
     for (const StackVersion &version : versions)
       version.check();
-    for (size_t i = 0; i < upstream.size(); ++i) {
-      if (!upstream[i].defined())
-        upstream[i] = input_metadata(i).zeros_like();
-      arguments.push_back(upstream[i]);
-    }
     const Gradient::Backward &backward = gradient->get(wanted, isFollowed);
+    std::vector<InstanceSet> instances;
+    for (unsigned i = 0; i < resultCount; ++i) {
+      auto [whole, of] = takeAll(upstream, i, backward);
+      arguments.push_back(whole.defined() ? whole : input_metadata(i).zeros_like());
+      instances.push_back(std::move(of));
+    }
     autograd::variable_list gradients =
         isFollowed ? backward.plan->runFollowed(arguments, {}, {}) : run(*backward.plan, arguments);
+    for (size_t i = 0; i < gradients.size(); ++i)
+      hand(backward, i, instances, gradients[i]);
     for (size_t result : passedOn)
-      gradients.push_back(upstream[result]);
+      gradients.push_back(arguments[saved.size() + result]);
     return gradients;
   }
 
@@ -204,7 +366,80 @@ private:
   /// Whether nothing would notice that a gradient was kept instead of handed to this node.
   static bool canKeep(const autograd::Node *next);
   autograd::variable_list run(const Plan &plan, TensorRange arguments);
+  std::pair<at::Tensor, InstanceSet> takeAll(const autograd::variable_list &upstream, unsigned result,
+                                             const Gradient::Backward &backward);
+  void hand(const Gradient::Backward &backward, size_t i, llvm::ArrayRef<InstanceSet> instances, at::Tensor &gradient);
 };
+
+/// The gradient of a result, with those of its rows, and the instances that it is of.
+std::pair<at::Tensor, InstanceSet> GroupBackward::takeAll(const autograd::variable_list &upstream, unsigned result,
+                                                          const Gradient::Backward &backward) {
+  auto [whole, instances] = take(upstream, result, backward.count);
+  struct Part {
+    int64_t begin;
+    at::Tensor gradient;
+  };
+  llvm::SmallVector<Part> parts;
+  for (size_t i = 0; i < rows.size(); ++i)
+    if (const at::Tensor &gradient = upstream[2 * resultCount + i]; rows[i].result == result && gradient.defined())
+      parts.push_back({rows[i].begin, rows[i].isOne ? gradient.unsqueeze(0) : gradient});
+  if (parts.empty())
+    return {std::move(whole), std::move(instances)};
+  llvm::stable_sort(parts, [](const Part &a, const Part &b) { return a.begin < b.begin; });
+  // Rows that follow each other are joined at once; those that are read twice are added.
+  int64_t size = input_metadata(result).shape_as_dim_vector()[0].expect_int();
+  at::Tensor zeros;
+  while (!parts.empty()) {
+    std::vector<at::Tensor> pieces;
+    llvm::SmallVector<Part> left;
+    int64_t end = 0;
+    auto fill = [&](int64_t to) {
+      if (to <= end)
+        return;
+      if (!zeros.defined())
+        zeros = input_metadata(result).zeros_like();
+      pieces.push_back(zeros.slice(0, end, to));
+    };
+    for (Part &part : parts) {
+      if (part.begin < end) {
+        left.push_back(std::move(part));
+        continue;
+      }
+      fill(part.begin);
+      end = part.begin + part.gradient.size(0);
+      if (backward.isStacked[result])
+        instances.set(part.begin, end);
+      pieces.push_back(std::move(part.gradient));
+    }
+    fill(size);
+    at::Tensor joined = pieces.size() == 1 ? pieces.front() : at::cat(pieces, 0);
+    whole = whole.defined() ? at::add(whole, joined) : joined;
+    parts = std::move(left);
+  }
+  if (!backward.isStacked[result])
+    instances.set();
+  return {std::move(whole), std::move(instances)};
+}
+
+/// Says of a gradient whose it is; there is none where it is nobody's.
+void GroupBackward::hand(const Gradient::Backward &backward, size_t i, llvm::ArrayRef<InstanceSet> instances,
+                         at::Tensor &gradient) {
+  if (leaves[i])
+    return;
+  InstanceSet of(backward.count);
+  for (unsigned result : backward.sources[i].set_bits())
+    of |= instances[result];
+  if (of.none()) {
+    gradient.reset();
+    return;
+  }
+  const std::vector<int64_t> &read = backward.rows[i];
+  InstanceSet ofRows(gradient.dim() == 0 ? 1 : gradient.size(0), read.empty());
+  for (size_t k = 0; k < read.size(); ++k)
+    if (of[k])
+      ofRows.set(read[k]);
+  tell(next_edge(i), ofRows);
+}
 
 bool GroupBackward::canKeep(const autograd::Node *next) {
   return next && next->pre_hooks().empty() && next->post_hooks().empty();
@@ -224,38 +459,36 @@ autograd::variable_list GroupBackward::run(const Plan &plan, TensorRange argumen
 }
 
 /// Parts of a stacked gradient as tensors of their own, without n calls of torch.
-autograd::variable_list split(const at::Tensor &stacked) {
-  autograd::variable_list parts;
+autograd::variable_list split(const at::Tensor &stacked, const InstanceSet &instances) {
   int64_t count = stacked.size(0), step = stacked.stride(0);
-  parts.reserve(count);
-  for (int64_t i = 0; i < count; ++i) {
+  autograd::variable_list parts(count);
+  for (unsigned i : instances.set_bits()) {
     auto part =
         at::detail::make_tensor<c10::TensorImpl>(c10::Storage(stacked.storage()), stacked.key_set(), stacked.dtype());
     part.unsafeGetTensorImpl()->set_storage_offset(stacked.storage_offset() + i * step);
     part.unsafeGetTensorImpl()->set_sizes_and_strides(stacked.sizes().slice(1), stacked.strides().slice(1));
-    parts.push_back(std::move(part));
+    parts[i] = std::move(part);
   }
   return parts;
 }
 
 /// From the gradient of a stack to those of its parameters.
-struct StackBackward : autograd::Node {
+struct StackBackward : InstancesNode {
   StackPadding padding;
+
+  using InstancesNode::setResults;
 
   std::string name() const override { return "PfcnStackBackward"; }
 
   autograd::variable_list apply(autograd::variable_list &&upstream) override {
-    if (!upstream.front().defined())
-      return autograd::variable_list(num_outputs());
-    if (!padding.isNone()) {
-      autograd::variable_list parts;
-      for (size_t i = 0; i < padding.sizes.size(); ++i)
-        parts.push_back(task_should_compute_output(i) ? padding.getPart(upstream.front(), i) : at::Tensor());
-      return parts;
-    }
-    if (at::GradMode::is_enabled())
-      return upstream.front().unbind(0);
-    return split(upstream.front().contiguous());
+    auto [stacked, instances] = take(upstream, 0, num_outputs());
+    if (padding.isNone() && stacked.defined() && !at::GradMode::is_enabled())
+      return split(stacked.contiguous(), instances);
+    autograd::variable_list parts(num_outputs());
+    for (unsigned i : instances.set_bits())
+      if (task_should_compute_output(i))
+        parts[i] = padding.isNone() ? stacked.select(0, i) : padding.getPart(stacked, i);
+    return parts;
   }
 };
 
@@ -274,18 +507,29 @@ at::Tensor followStack(const at::Tensor &stacked, llvm::ArrayRef<at::Tensor> mem
     at::AutoDispatchBelowADInplaceOrView below;
     followed = stacked.alias();
   }
-  autograd::set_history(followed, node);
+  node->setResults(followed, {true}, node);
   return followed;
+}
+
+at::Tensor followStack(llvm::ArrayRef<at::Tensor> members) {
+  at::Tensor stacked;
+  {
+    at::NoGradGuard noGrad;
+    stacked = at::stack(at::TensorList(members.data(), members.size()));
+  }
+  bool isFollowed = llvm::any_of(members, [](const at::Tensor &member) { return member.requires_grad(); });
+  return isFollowed ? followStack(stacked, members, {}) : stacked;
 }
 
 static bool isFollowed(const at::Tensor &tensor) {
   return tensor.requires_grad() && c10::isFloatingType(tensor.scalar_type());
 }
 
-std::vector<at::Tensor> runFollowed(const std::shared_ptr<const Gradient> &gradient, TensorRange tensors,
-                                    size_t inputCount, llvm::ArrayRef<std::shared_ptr<const Stack>> stacks,
-                                    llvm::function_ref<void(TensorRange)> launch) {
-  std::vector<at::Tensor> plain, results;
+FollowedResults runFollowed(const std::shared_ptr<const Gradient> &gradient, TensorRange tensors, size_t inputCount,
+                            llvm::ArrayRef<std::shared_ptr<const Stack>> stacks, const ResultUses &uses,
+                            llvm::function_ref<void(TensorRange)> launch) {
+  std::vector<at::Tensor> plain;
+  FollowedResults results;
   auto node = c10::make_intrusive<GroupBackward>();
   {
     at::NoGradGuard noGrad;
@@ -293,7 +537,13 @@ std::vector<at::Tensor> runFollowed(const std::shared_ptr<const Gradient> &gradi
     for (const at::Tensor &tensor : tensors)
       plain.push_back(tensor.requires_grad() ? tensor.alias() : tensor);
     launch(plain);
-    results.assign(plain.begin() + static_cast<ptrdiff_t>(inputCount), plain.end());
+    results.whole.assign(plain.begin() + static_cast<ptrdiff_t>(inputCount), plain.end());
+    for (const RowsOfResult &row : uses.rows) {
+      const at::Tensor &whole = results.whole[row.result];
+      results.rows.push_back(row.get(whole));
+      // Whoever edits the one edits the other.
+      autograd::impl::set_version_counter(results.rows.back(), autograd::impl::version_counter(whole));
+    }
   }
   std::vector<bool> wanted;
   autograd::edge_list edges;
@@ -302,7 +552,7 @@ std::vector<at::Tensor> runFollowed(const std::shared_ptr<const Gradient> &gradi
   const Gradient::Backward &backward = gradient->get(wanted, /*isFollowed=*/false);
   for (size_t i = 0; i < inputCount; ++i)
     if (backward.reached[i]) {
-      edges.push_back(autograd::impl::gradient_edge(tensors[i]));
+      edges.push_back(InstancesNode::getEdge(tensors[i]));
       bool isLeaf = stacks[i] && stacks[i]->getLeaf() && stacks[i]->getLeaf()->getParameter().is_same(tensors[i]);
       node->leaves.push_back(isLeaf ? stacks[i]->getLeaf() : nullptr);
     }
@@ -327,9 +577,7 @@ std::vector<at::Tensor> runFollowed(const std::shared_ptr<const Gradient> &gradi
     if (backward.reads[i] && stacks[i])
       node->versions.push_back({stacks[i], stacks[i]->getVersion()});
   }
-  for (const at::Tensor &result : results)
-    if (c10::isFloatingType(result.scalar_type()))
-      autograd::set_history(result, node);
+  node->setHistory(results, uses, node);
   return results;
 }
 

@@ -400,7 +400,17 @@ Evaluator PlanBuilder::makeGroupCall(mlir::Operation *op, llvm::StringRef group,
   return std::move(call.evaluate);
 }
 
+/// A stack that a group reads, of one tensor per instance.
+static bool isStackForKernels(mlir::Operation *op) {
+  auto stack = mlir::dyn_cast<StackOp>(op);
+  return stack && stack.getDim() == 0 && llvm::all_of(op->getUsers(), [](mlir::Operation *user) {
+           return mlir::isa<LaunchOp, mlir::tensor::DimOp>(user);
+         });
+}
+
 void PlanBuilder::visitCompute(mlir::Operation *op) {
+  if (op->getNumResults() == 1 && slots.contains(op->getResult(0))) // rows of a kernel's result, which has made them
+    return;
   std::vector<unsigned> operands = useAll(op->getOperands());
   std::vector<unsigned> results;
   for (mlir::Value result : op->getResults())
@@ -412,10 +422,15 @@ void PlanBuilder::visitCompute(mlir::Operation *op) {
       isOperator ? op->getAttrOfType<mlir::StringAttr>("name").str() : op->getName().stripDialect().str();
   auto group = op->getAttrOfType<mlir::StringAttr>(groupAttrName);
   Evaluator evaluator = group ? makeGroupCall(op, group.getValue(), name) : makeEvaluator(op);
-  addStep(kind, std::move(name), [evaluate = std::move(evaluator), operands, results](Frame &frame) {
+  bool isStack = isStackForKernels(op);
+  addStep(kind, std::move(name), [evaluate = std::move(evaluator), operands, results, isStack](Frame &frame) {
     llvm::SmallVector<at::Tensor, 4> values;
     for (unsigned operand : operands)
       values.push_back(frame.tensors[operand]);
+    if (isStack && frame.isFollowed) {
+      frame.tensors[results.front()] = followStack(values);
+      return;
+    }
     TensorVector computed = evaluate(values);
     for (size_t i = 0; i < results.size(); ++i)
       frame.tensors[results[i]] = std::move(computed[i]);
@@ -465,6 +480,18 @@ void PlanBuilder::visitLaunch(LaunchOp op) {
   addLaunch(op, Launch(op, function.getFunctionType(), kernel));
 }
 
+/// What an op reads of the result of a kernel, where that is some of its rows.
+static std::optional<RowsOfResult> getRows(mlir::OpOperand &use) {
+  unsigned result = mlir::cast<mlir::OpResult>(use.get()).getResultNumber();
+  auto select = mlir::dyn_cast<SelectOp>(use.getOwner());
+  if (select && select.getDim() == 0)
+    return RowsOfResult{result, static_cast<int64_t>(select.getIndex()), 0, /*isOne=*/true};
+  auto slice = mlir::dyn_cast<SliceOp>(use.getOwner());
+  if (slice && slice.getDim() == 0 && slice.getStep() == 1 && slice.getEnd() != kSliceToEnd)
+    return RowsOfResult{result, static_cast<int64_t>(slice.getStart()), static_cast<int64_t>(slice.getEnd()), false};
+  return std::nullopt;
+}
+
 template <typename AnyLaunch> void PlanBuilder::addLaunch(LaunchOp op, AnyLaunch launch) {
   std::vector<unsigned> inputs;
   for (size_t i = 0; i < op.getInputs().size(); ++i)
@@ -475,11 +502,28 @@ template <typename AnyLaunch> void PlanBuilder::addLaunch(LaunchOp op, AnyLaunch
   std::vector<unsigned> results;
   for (mlir::Value result : op.getResults())
     results.push_back(defineByKernel(result));
+  ResultUses uses;
+  std::vector<unsigned> rowSlots;
+  for (mlir::Value result : op.getResults()) {
+    auto type = mlir::cast<mlir::RankedTensorType>(result.getType());
+    bool isInner = !copies() && type.getRank() > 0 && !type.isDynamicDim(0);
+    for (mlir::OpOperand &use : result.getUses()) {
+      std::optional<RowsOfResult> read = isInner ? getRows(use) : std::nullopt;
+      if (!read)
+        continue;
+      uses.rows.push_back(*read);
+      rowSlots.push_back(define(use.getOwner()->getResult(0)));
+    }
+    uses.isInner.push_back(isInner && llvm::all_of(result.getUses(), [](mlir::OpOperand &use) {
+                             return mlir::isa<LaunchOp, mlir::tensor::DimOp>(use.getOwner()) || getRows(use);
+                           }));
+  }
   std::shared_ptr<const Gradient> gradient;
   if (auto index = op->getAttrOfType<mlir::IntegerAttr>(gradientAttrName))
     gradient = gradients[index.getInt()];
   addStep(StepKind::Kernel, op.getKernel().str(),
-          [launch = std::move(launch), lookup = lookup, inputs, destinations, results, gradient](Frame &frame) {
+          [launch = std::move(launch), lookup = lookup, inputs, destinations, results, uses, rowSlots,
+           gradient](Frame &frame) {
             llvm::SmallVector<at::Tensor, 8> tensors;
             for (unsigned input : inputs)
               tensors.push_back(frame.tensors[input]);
@@ -490,15 +534,19 @@ template <typename AnyLaunch> void PlanBuilder::addLaunch(LaunchOp op, AnyLaunch
               llvm::SmallVector<std::shared_ptr<const Stack>, 8> stacks;
               for (unsigned input : inputs)
                 stacks.push_back(frame.stacks.lookup(input));
-              std::vector<at::Tensor> followed =
-                  runFollowed(gradient, tensors, inputs.size(), stacks, [&](TensorRange plain) { launch.run(plain); });
+              FollowedResults followed = runFollowed(gradient, tensors, inputs.size(), stacks, uses,
+                                                     [&](TensorRange plain) { launch.run(plain); });
               for (size_t i = 0; i < results.size(); ++i)
-                frame.tensors[results[i]] = followed[i];
+                frame.tensors[results[i]] = followed.whole[i];
+              for (size_t i = 0; i < rowSlots.size(); ++i)
+                frame.tensors[rowSlots[i]] = followed.rows[i];
               return;
             }
             launch.run(tensors);
             for (size_t i = 0; i < results.size(); ++i)
               frame.tensors[results[i]] = tensors[inputs.size() + i];
+            for (size_t i = 0; i < rowSlots.size(); ++i)
+              frame.tensors[rowSlots[i]] = uses.rows[i].get(frame.tensors[results[uses.rows[i].result]]);
           });
 }
 

@@ -119,11 +119,12 @@ def make_mlp(case: Case, odd: str, widen: int) -> nn.Module:
         is_square = sizes[i] == sizes[i + 1]
         modules.append(Residual(linear) if layer["residual"] and is_square else linear)
         # Of two normalised numbers the gradient is a difference that is all rounding.
-        if layer["norm"] and not (case.trains and sizes[i + 1] < 4):
+        is_rounding = case.trains and sizes[i + 1] < 4
+        if layer["norm"] and not is_rounding:
             norm = nn.LayerNorm if layer["norm"] == "layer" else nn.RMSNorm
             modules.append(norm(sizes[i + 1]))
         name = "tanh" if odd == "activation" else layer["activation"]
-        if name:
+        if name and not (name == "normalize" and is_rounding):
             modules.append(ACTIVATIONS[name]())
         if layer["dropout"]:
             modules.append(nn.Dropout(0.5))
