@@ -40,7 +40,17 @@ public:
   ArrayAttr getEqualSizes();
 
 protected:
+  void emitGeneric(linalg::GenericOp root) override;
+  void walkBlocks(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> &indices,
+                  ArrayRef<BlockedLoop> order);
+  SmallVector<BlockedLoop> chooseBlocks(linalg::GenericOp root, ArrayRef<unsigned> parallel);
+  SmallVector<BlockedLoop> orderLoops(linalg::GenericOp root, ArrayRef<unsigned> parallel,
+                                      SmallVector<BlockedLoop> block);
+
   SimdBuilder simd;
+  /// The loop that lies across the lanes in the op whose blocks are emitted, where that is its own choice.
+  static constexpr unsigned kNoLoop = -1u;
+  unsigned rootLoop = kNoLoop;
 
 private:
   void createFunction() override;
@@ -53,6 +63,7 @@ private:
 
   Buffer viewArgument(Value argument, Value bodyValue, int64_t packed);
   void emitTileLoop();
+  int64_t countSteps(linalg::GenericOp root, unsigned loop);
 
   /// Where a tile starts in the first outer class, where that is cut.
   OpFoldResult partStart;

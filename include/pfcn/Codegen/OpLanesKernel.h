@@ -37,12 +37,6 @@ private:
                   ArrayRef<unsigned> parallel);
   void emitFoldedBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> &indices,
                        ArrayRef<unsigned> reductions, ArrayRef<BlockedLoop> block);
-  int64_t countSteps(linalg::GenericOp root, unsigned loop);
-  SmallVector<BlockedLoop> chooseBlocks(linalg::GenericOp root, ArrayRef<unsigned> parallel);
-  SmallVector<BlockedLoop> orderLoops(linalg::GenericOp root, ArrayRef<unsigned> parallel,
-                                      SmallVector<BlockedLoop> block);
-  void walkBlocks(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> &indices,
-                  ArrayRef<BlockedLoop> order);
   void walkLanes(int64_t size, function_ref<void(OpFoldResult)> body);
   OpFoldResult getStride(const Buffer &buffer, AffineMap map, unsigned loop);
 
@@ -51,8 +45,6 @@ private:
   /// The loop of an op that lies across the lanes while it is emitted.
   llvm::DenseMap<Operation *, unsigned> activeLoops;
   unsigned activeLoop = OpLanes::Choice::none;
-  /// The loop that the op whose blocks are emitted has chosen.
-  unsigned rootLoop = OpLanes::Choice::none;
   bool isRowMajor = false;
   /// Of the value for which scratch is allocated, where it is turned.
   int64_t turnedDim = -1;
