@@ -129,6 +129,9 @@ Buffer CpuKernel::viewArgument(Value argument, Value bodyValue, int64_t packed) 
     buffer.offset = builder.add(buffer.offset, builder.mul(tileIndex, metadata.getConstifiedMixedStrides()[0]));
     return buffer;
   }
+  constexpr int64_t cacheBytes = 2 << 20;
+  auto whole = cast<RankedTensorType>(bodyValue.getType());
+  buffer.isFar = whole.hasStaticShape() && whole.getNumElements() > cacheBytes * 8 / type.getElementTypeBitWidth();
   buffer.strides = metadata.getConstifiedMixedStrides();
   for (auto [dim, stride] : llvm::enumerate(buffer.strides)) {
     if (isLane(bodyValue, dim))

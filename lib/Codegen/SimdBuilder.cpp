@@ -69,6 +69,25 @@ void SimdBuilder::forEachPanel(Type element, int64_t count, function_ref<void(Op
     body(constant(count - width), width);
 }
 
+/// Asks for what a later panel reads, in the next tile or, where rows are long, further along them: hardware sees too
+/// many rows at once to do so. The panels of one line of the cache have a share of the lanes each.
+void SimdBuilder::prefetchRows(Value memory, OpFoldResult address, OpFoldResult laneStride, Panel panel) {
+  constexpr int64_t lineBytes = 64, mostBytes = 64 << 10, aheadBytes = 4 << 10;
+  int64_t bytes = cast<MemRefType>(memory.getType()).getElementTypeBitWidth() / 8;
+  int64_t panels = lineBytes / (panel.width * bytes);
+  if (panels < 1 || lanes % panels != 0)
+    return;
+  bool isShort = panel.rowSize * lanes * bytes <= mostBytes;
+  OpFoldResult ahead = isShort ? mul(constant(lanes), laneStride) : OpFoldResult(constant(aheadBytes / bytes));
+  Value number = arith::DivUIOp::create(*this, loc, toValue(panel.first), toValue(constant(panel.width)));
+  Value turn = arith::RemUIOp::create(*this, loc, number, toValue(constant(panels)));
+  int64_t share = lanes / panels;
+  OpFoldResult row = add(add(address, ahead), mul(mul(OpFoldResult(turn), constant(share)), laneStride));
+  for (int64_t i = 0; i < share; ++i)
+    memref::PrefetchOp::create(*this, loc, memory, toValue(add(row, mul(constant(i), laneStride))), /*isWrite=*/false,
+                               /*localityHint=*/3, /*isDataCache=*/true);
+}
+
 void SimdBuilder::pack(const Buffer &rows, OpFoldResult address, OpFoldResult laneStride, const Buffer &scratch,
                        OpFoldResult scratchAddress, int64_t count) {
   Value memory = rows.memory;
@@ -100,6 +119,8 @@ void SimdBuilder::pack(const Buffer &rows, OpFoldResult address, OpFoldResult la
       }
       vectors.push_back(parts.front());
     }
+    if (width > 1 && rows.isFar)
+      prefetchRows(memory, add(address, first), laneStride, {first, width, count});
     for (auto [i, vector] : llvm::enumerate(transposePanel(vectors))) {
       OpFoldResult index = mul(add(first, constant(i)), constant(scratch.pitch ? scratch.pitch : lanes));
       vector::StoreOp::create(*this, loc, vector, scratch.memory, toValue(add(scratchAddress, index)));

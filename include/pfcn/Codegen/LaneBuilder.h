@@ -30,6 +30,8 @@ struct Buffer {
   bool isTile = false;
   /// The caller's memory, in contrast to scratch.
   bool isGlobal = false;
+  /// More than the caches of a core hold.
+  bool isFar = false;
 };
 
 class LaneBuilder : public OpBuilder {

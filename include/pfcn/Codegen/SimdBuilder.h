@@ -25,12 +25,19 @@ public:
               OpFoldResult laneStride, int64_t count) override;
 
 private:
+  /// Neighbours in each of the rows that the lanes have.
+  struct Panel {
+    OpFoldResult first;
+    int64_t width, rowSize;
+  };
+
   Value loadLanes(const Buffer &buffer, OpFoldResult address) override;
   void storeLanes(Value value, const Buffer &buffer, OpFoldResult address) override;
 
   VectorType getVectorType(Type element) { return VectorType::get(lanes, element); }
   int64_t getPanelWidth(Type element);
   SmallVector<Value> transposePanel(ArrayRef<Value> vectors);
+  void prefetchRows(Value memory, OpFoldResult address, OpFoldResult laneStride, Panel panel);
   void forEachPanel(Type element, int64_t count, function_ref<void(OpFoldResult, int64_t)> body);
 };
 
