@@ -77,13 +77,16 @@ static std::string getKey() {
 }
 
 CpuMachine loadMachine() {
-  CpuMachine machine;
-  machine.vectorBytes = getVectorBytes();
+  auto getDefault = [] {
+    CpuMachine machine = CpuMachine::of(llvm::sys::getHostCPUName());
+    machine.vectorBytes = getVectorBytes();
+    return machine;
+  };
+  CpuMachine machine = getDefault();
   if (std::optional<std::string> text = DiskCache::fromEnvironment().load(getKey()))
     if (llvm::Error error = machine.set(*text)) { // of another version of pfcn
       llvm::consumeError(std::move(error));
-      machine = CpuMachine();
-      machine.vectorBytes = getVectorBytes();
+      machine = getDefault();
     }
   return machine;
 }

@@ -28,6 +28,9 @@ struct CpuMachine {
   /// A line of 64 bytes of one stream from the second cache, from the last one, and from memory.
   double secondCache = 0.17, lastCache = 0.68, memory = 1.36;
 
+  /// The numbers of a processor as LLVM names it; `python -m pfcn calibrate` measured them on one of its kind. Those
+  /// above are of an Intel server.
+  static CpuMachine of(llvm::StringRef cpu);
   /// Sets what a text such as `call=3000;library-rate=0.4` names. Separators are semicolons or ends of lines.
   llvm::Error set(llvm::StringRef text);
   /// The text of all that `set` knows.
