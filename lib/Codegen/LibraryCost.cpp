@@ -33,7 +33,11 @@ static double estimateConv(ConvOp op, double lanes, double rate) {
   return countElements(op.getResult()) * getDepth(op) / lanes / (rate * part);
 }
 
+/// Narrow matrices leave most of a library's tiles empty.
 static double estimateProduct(Operation *op, double lanes, double rate, double matrixCost) {
+  constexpr double widthForFullRate = 64;
+  double width = std::min(static_cast<double>(assumeSize(ranked(op->getResult(0)).getShape().back())), getDepth(op));
+  rate *= std::clamp(width / widthForFullRate, 0.05, 1.0);
   double matrices = 1;
   if (!isa<LinearOp>(op)) // whose rows are all one matrix
     for (int64_t size : ranked(op->getResult(0)).getShape().drop_back(2))
