@@ -107,17 +107,17 @@ def distance(results: list, truth: list) -> float:
     return float(largest)
 
 
-def loss_of(results) -> torch.Tensor:
-    """A number that depends on each element of each result in its own way."""
+def loss_of(results, every: int = 1) -> torch.Tensor:
+    """A number that depends on each element of each result, or of every second, in its own way."""
     total = torch.zeros((), dtype=torch.float64)
-    for index, tensor in enumerate(tree_leaves(results)):
+    for index, tensor in enumerate(tree_leaves(results)[::every]):
         weights = torch.cos(torch.arange(tensor.numel(), dtype=tensor.dtype) + index)
         total = total + (tensor * weights.reshape(tensor.shape)).sum()
     return total
 
 
-def gradients(model: nn.Module, parameters: list, arguments: tuple) -> tuple:
-    """Results, and gradients of all parameters and inputs."""
+def gradients(model: nn.Module, parameters: list, arguments: tuple, every: int) -> tuple:
+    """Results, and gradients of all parameters and inputs; the loss is of every so many results."""
 
     def follow(tensor):
         leaf = tensor.detach()
@@ -127,7 +127,7 @@ def gradients(model: nn.Module, parameters: list, arguments: tuple) -> tuple:
     for parameter in parameters:
         parameter.grad = None
     results = model(*arguments)
-    loss_of(results).backward()
+    loss_of(results, every).backward()
     leaves = [*parameters, *tree_leaves(arguments)]
     grads = [None if leaf.grad is None else leaf.grad.clone() for leaf in leaves]
     return tree_map(torch.Tensor.detach, results), grads
@@ -190,16 +190,17 @@ def check_training(case: Case, model: nn.Module, inputs: list) -> pfcn.Compiled:
     if case.mode == "stacked":
         with contextlib.suppress(pfcn.Error):  # nothing to stack: trained as it is
             pfcn.optim.stack(fast)
+    every = 2 if case.seed % 3 == 0 else 1
     for arguments in (*inputs, inputs[0]):
-        ours = gradients(fast, list(model.parameters()), arguments)
-        theirs = gradients(plain, list(plain.parameters()), arguments)
+        ours = gradients(fast, list(model.parameters()), arguments, every)
+        theirs = gradients(plain, list(plain.parameters()), arguments, every)
         if case.mode == "stacked":
             ours = (ours[0], unclear(*zip(*zip(ours[1], theirs[1], strict=True))))
 
         def truth(which: int, noise: float, arguments: tuple = arguments):
             wide = tree_map(lambda value: as_exact(value, noise), arguments)
             exact = make_exact(plain, noise)
-            return gradients(exact, list(exact.parameters()), wide)[which]
+            return gradients(exact, list(exact.parameters()), wide, every)[which]
 
         compare(ours[0], theirs[0], lambda noise: truth(0, noise))
         compare(ours[1], theirs[1], lambda noise: truth(1, noise), strides=False)
@@ -234,7 +235,7 @@ def runs_in_eager(case: Case) -> bool:
         model, inputs = banks.build(case)
         for arguments in inputs:
             if case.trains:
-                gradients(model, list(model.parameters()), arguments)
+                gradients(model, list(model.parameters()), arguments, every=1)
             else:
                 with torch.no_grad():
                     model(*arguments)
