@@ -41,75 +41,14 @@ static mlir::pfcn::InstancesOp findGroup(mlir::ModuleOp module) {
   return found;
 }
 
-/// For each result of a function with one group: which of its arguments, counted from `first`, the elements depend on.
-static std::vector<llvm::BitVector> findSources(mlir::func::FuncOp function, unsigned first) {
-  unsigned count = function.getNumArguments() - first;
-  llvm::DenseMap<mlir::Value, llvm::BitVector> sources;
-  auto add = [&](llvm::BitVector &sum, mlir::Value value) {
-    if (auto found = sources.find(value); found != sources.end())
-      sum |= found->second;
-  };
-  for (mlir::BlockArgument argument : function.getArguments().drop_front(first))
-    sources.try_emplace(argument, count).first->second.set(argument.getArgNumber() - first);
-  auto visit = [&](mlir::Operation &op, llvm::ArrayRef<mlir::Value> results) {
-    llvm::BitVector sum(count);
-    op.walk([&](mlir::Operation *inner) {
-      for (mlir::Value operand : inner->getOperands())
-        add(sum, operand);
-    });
-    for (mlir::Value result : results)
-      sources[result] = sum;
-  };
-  for (mlir::Operation &op : function.getBody().front()) {
-    if (mlir::isa<mlir::tensor::DimOp, mlir::pfcn::EmptyOp, mlir::pfcn::ZerosOp>(op))
-      continue;
-    auto group = mlir::dyn_cast<mlir::pfcn::InstancesOp>(op);
-    if (!group) {
-      visit(op, llvm::to_vector_of<mlir::Value>(op.getResults()));
-      continue;
-    }
-    for (auto [argument, input] : llvm::zip_equal(group.getBodyBlock()->getArguments(), group.getInputs()))
-      add(sources.try_emplace(argument, count).first->second, input);
-    for (mlir::Operation &inner : group.getBodyBlock()->without_terminator())
-      if (!mlir::isa<mlir::tensor::DimOp>(inner))
-        visit(inner, llvm::to_vector_of<mlir::Value>(inner.getResults()));
-    for (auto [yielded, result] : llvm::zip_equal(group.getYielded(), group.getResults()))
-      add(sources.try_emplace(result, count).first->second, yielded);
-  }
-  std::vector<llvm::BitVector> found;
-  for (mlir::Value returned : function.getBody().front().getTerminator()->getOperands())
-    add(found.emplace_back(count), returned);
-  return found;
-}
-
-/// The row of a tensor that each instance has, or nothing where instances have something else of it.
-static std::vector<int64_t> getRows(mlir::pfcn::AccessAttr access, int64_t count) {
-  std::vector<int64_t> rows;
-  if (access.isSelect() && access.getDim() == 0)
-    for (int64_t i = 0; i < count; ++i)
-      rows.push_back(access.getStart(i));
-  return rows;
-}
-
 Gradient::Backward Gradient::compile(const std::vector<bool> &wanted, bool isFollowed) const {
   std::shared_ptr<Model> model = parseModel(group, {});
   mlir::ModuleOp module = *model->module;
-  mlir::pfcn::InstancesOp forward = findGroup(module);
-  Backward result;
-  result.count = forward.getCount();
-  std::vector<std::vector<int64_t>> rows;
-  for (auto access : forward.getInputAccesses().getAsRange<mlir::pfcn::AccessAttr>())
-    rows.push_back(getRows(access, result.count));
-  for (auto [i, written] : llvm::enumerate(forward.getResults()))
-    if (mlir::isa<mlir::FloatType>(mlir::cast<mlir::RankedTensorType>(written.getType()).getElementType())) {
-      std::vector<int64_t> all = getRows(forward.getInitAccess(i), result.count);
-      result.isStacked.push_back(!all.empty() && llvm::equal(all, llvm::seq<int64_t>(0, result.count)));
-    }
   llvm::SmallVector<int64_t> indices;
   for (size_t i = 0; i < wanted.size(); ++i)
     if (wanted[i])
       indices.push_back(static_cast<int64_t>(i));
-  forward->setAttr(mlir::pfcn::wantedAttrName, mlir::DenseI64ArrayAttr::get(module.getContext(), indices));
+  findGroup(module)->setAttr(mlir::pfcn::wantedAttrName, mlir::DenseI64ArrayAttr::get(module.getContext(), indices));
   mlir::PassManager manager(module.getContext());
   manager.addPass(mlir::pfcn::createDifferentiatePass());
   TORCH_CHECK(llvm::succeeded(manager.run(module)), "pfcn: differentiating a group failed");
@@ -123,16 +62,11 @@ Gradient::Backward Gradient::compile(const std::vector<bool> &wanted, bool isFol
   TORCH_CHECK(backward, "pfcn: a group has no gradient");
   backward.setName("forward");
   backward.setPublic();
+  Backward result;
   auto reached = backward->getAttrOfType<mlir::DenseI64ArrayAttr>(mlir::pfcn::wantedAttrName);
   result.reached.resize(wanted.size());
-  for (int64_t input : reached.asArrayRef()) {
+  for (int64_t input : reached.asArrayRef())
     result.reached[input] = true;
-    result.rows.push_back(rows[input]);
-  }
-  result.sources = findSources(backward, wanted.size());
-  for (llvm::BitVector &sources : result.sources)
-    if (sources.none()) // zeros, whatever arrives: eager has these too
-      sources.set();
   for (mlir::BlockArgument argument : backward.getArguments())
     result.reads.push_back(
         !llvm::all_of(argument.getUsers(), [](mlir::Operation *user) { return mlir::isa<mlir::tensor::DimOp>(user); }));
@@ -221,82 +155,14 @@ private:
   std::vector<StackedLeaf *> leaves;
 };
 
-/// Of which instances there is a gradient.
-using InstanceSet = llvm::BitVector;
-
-/// A node whose results hold the instances of a group. Where the loss does not depend on one of them, eager has no
-/// gradient for its parameters; zeros would be another thing to an optimizer, which decays and moves what has one. So
-/// there are two inputs for each result: one for gradients of anything, and one for those of which another of these
-/// nodes says whose they are.
-class InstancesNode : public autograd::Node {
-public:
-  /// The edge on which gradients of `tensor` are of some instances only, or the common one.
-  static autograd::Edge getEdge(const at::Tensor &tensor) {
-    autograd::Edge edge = autograd::impl::gradient_edge(tensor);
-    auto *node = dynamic_cast<InstancesNode *>(edge.function.get());
-    if (node && edge.input_nr < node->resultCount && node->isInner[edge.input_nr])
-      edge.input_nr += node->resultCount;
-    return edge;
-  }
-  static void tell(const autograd::Edge &edge, const InstanceSet &of) {
-    auto *node = dynamic_cast<InstancesNode *>(edge.function.get());
-    if (!node || edge.input_nr < node->resultCount || edge.input_nr >= 2 * node->resultCount)
-      return;
-    std::lock_guard<std::mutex> lock(node->toldMutex);
-    InstanceSet &known = node->told[{autograd::get_current_graph_task_id(), edge.input_nr - node->resultCount}];
-    if (known.empty())
-      known.resize(of.size());
-    known |= of;
-    // A backward that did not come here left what it told.
-    constexpr size_t kMost = 64;
-    if (node->told.size() > kMost)
-      node->told.erase(node->told.begin());
-  }
-
-protected:
-  /// `inner`: the results whose gradient nobody else sees.
-  void setResults(llvm::ArrayRef<at::Tensor> results, std::vector<bool> inner,
-                  const c10::intrusive_ptr<autograd::Node> &self) {
-    resultCount = results.size();
-    isInner = std::move(inner);
-    for (const at::Tensor &result : results)
-      autograd::set_history(result, self);
-    for (const at::Tensor &result : results)
-      add_input_metadata(result);
-  }
-  /// The gradient of a result, and of which of `count` instances it is.
-  std::pair<at::Tensor, InstanceSet> take(const autograd::variable_list &upstream, uint32_t result, int64_t count) {
-    const at::Tensor &ofAll = upstream[result], &ofSome = upstream[resultCount + result];
-    InstanceSet instances(count, ofAll.defined());
-    if (!ofSome.defined())
-      return {ofAll, std::move(instances)};
-    std::lock_guard<std::mutex> lock(toldMutex);
-    auto found = told.find({autograd::get_current_graph_task_id(), result});
-    if (found == told.end() || static_cast<int64_t>(found->second.size()) != count) {
-      instances.set();
-    } else {
-      instances |= found->second;
-      told.erase(found);
-    }
-    return {ofAll.defined() ? at::add(ofAll, ofSome) : ofSome, std::move(instances)};
-  }
-
-  uint32_t resultCount = 0;
-
-private:
-  std::vector<bool> isInner;
-  std::mutex toldMutex;
-  /// For each running backward and each result.
-  std::map<std::pair<int, uint32_t>, InstanceSet> told;
-};
-
 /// The backward of a launch.
-struct GroupBackward : InstancesNode {
+struct GroupBackward : autograd::Node {
   std::shared_ptr<const Gradient> gradient;
   std::vector<bool> wanted;
   std::vector<autograd::SavedVariable> saved;
   std::vector<StackVersion> versions;
-  /// Rows of results that are results of this node as well; the results counted as its own.
+  /// How many results have a gradient; the inputs behind these are of some of their rows.
+  unsigned resultCount = 0;
   std::vector<RowsOfResult> rows;
   /// Results whose destination has a history. The edges to these follow those to the wanted inputs. Groups
   /// write disjoint parts of a destination, and each reads no other part of its gradient.
@@ -314,20 +180,17 @@ struct GroupBackward : InstancesNode {
     isReleased = true;
   }
 
-  void setHistory(const FollowedResults &results, const ResultUses &uses,
+  void setHistory(const FollowedResults &results, llvm::ArrayRef<RowsOfResult> rowsOf,
                   const c10::intrusive_ptr<autograd::Node> &self) {
-    std::vector<at::Tensor> followed;
-    std::vector<bool> inner;
     llvm::SmallVector<unsigned> numbers;
-    for (auto [result, isInner] : llvm::zip_equal(results.whole, uses.isInner)) {
-      numbers.push_back(followed.size());
+    for (const at::Tensor &result : results.whole) {
+      numbers.push_back(resultCount);
       if (!c10::isFloatingType(result.scalar_type()))
         continue;
-      followed.push_back(result);
-      inner.push_back(isInner);
+      autograd::set_history(result, self);
+      ++resultCount;
     }
-    setResults(followed, std::move(inner), self);
-    for (auto [row, result] : llvm::zip_equal(uses.rows, results.rows)) {
+    for (auto [row, result] : llvm::zip_equal(rowsOf, results.rows)) {
       if (!c10::isFloatingType(result.scalar_type()))
         continue;
       rows.push_back(row);
@@ -339,6 +202,8 @@ struct GroupBackward : InstancesNode {
   autograd::variable_list apply(autograd::variable_list &&upstream) override {
     std::lock_guard<std::mutex> lock(mutex_);
     TORCH_CHECK(!isReleased, autograd::ERR_BACKWARD_TWICE);
+    if (llvm::none_of(upstream, [](const at::Tensor &gradient) { return gradient.defined(); }))
+      return autograd::variable_list(num_outputs());
     bool isFollowed = at::GradMode::is_enabled();
     std::vector<at::Tensor> arguments;
     arguments.reserve(saved.size() + resultCount);
@@ -346,17 +211,13 @@ struct GroupBackward : InstancesNode {
       arguments.push_back(variable.unpack());
     for (const StackVersion &version : versions)
       version.check();
-    const Gradient::Backward &backward = gradient->get(wanted, isFollowed);
-    std::vector<InstanceSet> instances;
     for (unsigned i = 0; i < resultCount; ++i) {
-      auto [whole, of] = takeAll(upstream, i, backward);
+      at::Tensor whole = joinRows(upstream, i);
       arguments.push_back(whole.defined() ? whole : input_metadata(i).zeros_like());
-      instances.push_back(std::move(of));
     }
+    const Gradient::Backward &backward = gradient->get(wanted, isFollowed);
     autograd::variable_list gradients =
         isFollowed ? backward.plan->runFollowed(arguments, {}, {}) : run(*backward.plan, arguments);
-    for (size_t i = 0; i < gradients.size(); ++i)
-      hand(backward, i, instances, gradients[i]);
     for (size_t result : passedOn)
       gradients.push_back(arguments[saved.size() + result]);
     return gradients;
@@ -366,29 +227,26 @@ private:
   /// Whether nothing would notice that a gradient was kept instead of handed to this node.
   static bool canKeep(const autograd::Node *next);
   autograd::variable_list run(const Plan &plan, TensorRange arguments);
-  std::pair<at::Tensor, InstanceSet> takeAll(const autograd::variable_list &upstream, unsigned result,
-                                             const Gradient::Backward &backward);
-  void hand(const Gradient::Backward &backward, size_t i, llvm::ArrayRef<InstanceSet> instances, at::Tensor &gradient);
+  at::Tensor joinRows(const autograd::variable_list &upstream, unsigned result);
 };
 
-/// The gradient of a result, with those of its rows, and the instances that it is of.
-std::pair<at::Tensor, InstanceSet> GroupBackward::takeAll(const autograd::variable_list &upstream, unsigned result,
-                                                          const Gradient::Backward &backward) {
-  auto [whole, instances] = take(upstream, result, backward.count);
+/// The gradient of a result with those of its rows.
+at::Tensor GroupBackward::joinRows(const autograd::variable_list &upstream, unsigned result) {
+  at::Tensor whole = upstream[result];
   struct Part {
     int64_t begin;
     at::Tensor gradient;
   };
   llvm::SmallVector<Part> parts;
   for (size_t i = 0; i < rows.size(); ++i)
-    if (const at::Tensor &gradient = upstream[2 * resultCount + i]; rows[i].result == result && gradient.defined())
+    if (const at::Tensor &gradient = upstream[resultCount + i]; rows[i].result == result && gradient.defined())
       parts.push_back({rows[i].begin, rows[i].isOne ? gradient.unsqueeze(0) : gradient});
   if (parts.empty())
-    return {std::move(whole), std::move(instances)};
+    return whole;
   llvm::stable_sort(parts, [](const Part &a, const Part &b) { return a.begin < b.begin; });
-  // Rows that follow each other are joined at once; those that are read twice are added.
   int64_t size = input_metadata(result).shape_as_dim_vector()[0].expect_int();
   at::Tensor zeros;
+  // Rows that follow each other are joined at once; those that are read twice are added.
   while (!parts.empty()) {
     std::vector<at::Tensor> pieces;
     llvm::SmallVector<Part> left;
@@ -407,8 +265,6 @@ std::pair<at::Tensor, InstanceSet> GroupBackward::takeAll(const autograd::variab
       }
       fill(part.begin);
       end = part.begin + part.gradient.size(0);
-      if (backward.isStacked[result])
-        instances.set(part.begin, end);
       pieces.push_back(std::move(part.gradient));
     }
     fill(size);
@@ -416,29 +272,7 @@ std::pair<at::Tensor, InstanceSet> GroupBackward::takeAll(const autograd::variab
     whole = whole.defined() ? at::add(whole, joined) : joined;
     parts = std::move(left);
   }
-  if (!backward.isStacked[result])
-    instances.set();
-  return {std::move(whole), std::move(instances)};
-}
-
-/// Says of a gradient whose it is; there is none where it is nobody's.
-void GroupBackward::hand(const Gradient::Backward &backward, size_t i, llvm::ArrayRef<InstanceSet> instances,
-                         at::Tensor &gradient) {
-  if (leaves[i])
-    return;
-  InstanceSet of(backward.count);
-  for (unsigned result : backward.sources[i].set_bits())
-    of |= instances[result];
-  if (of.none()) {
-    gradient.reset();
-    return;
-  }
-  const std::vector<int64_t> &read = backward.rows[i];
-  InstanceSet ofRows(gradient.dim() == 0 ? 1 : gradient.size(0), read.empty());
-  for (size_t k = 0; k < read.size(); ++k)
-    if (of[k])
-      ofRows.set(read[k]);
-  tell(next_edge(i), ofRows);
+  return whole;
 }
 
 bool GroupBackward::canKeep(const autograd::Node *next) {
@@ -459,10 +293,12 @@ autograd::variable_list GroupBackward::run(const Plan &plan, TensorRange argumen
 }
 
 /// Parts of a stacked gradient as tensors of their own, without n calls of torch.
-autograd::variable_list split(const at::Tensor &stacked, const InstanceSet &instances) {
+autograd::variable_list split(const at::Tensor &stacked, llvm::function_ref<bool(size_t)> isWanted) {
   int64_t count = stacked.size(0), step = stacked.stride(0);
   autograd::variable_list parts(count);
-  for (unsigned i : instances.set_bits()) {
+  for (int64_t i = 0; i < count; ++i) {
+    if (!isWanted(i))
+      continue;
     auto part =
         at::detail::make_tensor<c10::TensorImpl>(c10::Storage(stacked.storage()), stacked.key_set(), stacked.dtype());
     part.unsafeGetTensorImpl()->set_storage_offset(stacked.storage_offset() + i * step);
@@ -472,23 +308,79 @@ autograd::variable_list split(const at::Tensor &stacked, const InstanceSet &inst
   return parts;
 }
 
-/// From the gradient of a stack to those of its parameters.
-struct StackBackward : InstancesNode {
-  StackPadding padding;
+} // namespace
 
-  using InstancesNode::setResults;
+class UsedResults {
+public:
+  using Results = llvm::SparseBitVector<>;
+
+  void add(const Results &results) {
+    std::lock_guard<std::mutex> lock(mutex);
+    byTask[autograd::get_current_graph_task_id()] |= results;
+    constexpr size_t most = 16; // backwards under way
+    if (byTask.size() > most)
+      byTask.erase(byTask.begin());
+  }
+  /// From now on gradients come along other ways too.
+  void giveUp() {
+    std::lock_guard<std::mutex> lock(mutex);
+    isKnown = false;
+  }
+  /// Those of the running backward, or nothing where that is not known.
+  std::optional<Results> get() {
+    std::lock_guard<std::mutex> lock(mutex);
+    auto found = byTask.find(autograd::get_current_graph_task_id());
+    return isKnown && found != byTask.end() ? std::optional(found->second) : std::nullopt;
+  }
+
+private:
+  std::mutex mutex;
+  bool isKnown = true;
+  std::map<int, Results> byTask;
+};
+
+namespace {
+
+/// From the gradient of a stack to those of its parameters.
+struct StackBackward : autograd::Node {
+  StackPadding padding;
+  std::shared_ptr<UsedResults> used;
+  ReachedFrom reached;
 
   std::string name() const override { return "PfcnStackBackward"; }
 
   autograd::variable_list apply(autograd::variable_list &&upstream) override {
-    auto [stacked, instances] = take(upstream, 0, num_outputs());
-    if (padding.isNone() && stacked.defined() && !at::GradMode::is_enabled())
-      return split(stacked.contiguous(), instances);
+    const at::Tensor &stacked = upstream.front();
+    if (!stacked.defined())
+      return autograd::variable_list(num_outputs());
+    std::optional<UsedResults::Results> results = used ? used->get() : std::nullopt;
+    auto isReached = [&](size_t i) { return !results || results->intersects((*reached)[i]); };
+    if (padding.isNone() && !at::GradMode::is_enabled())
+      return split(stacked.contiguous(), isReached);
     autograd::variable_list parts(num_outputs());
-    for (unsigned i : instances.set_bits())
-      if (task_should_compute_output(i))
-        parts[i] = padding.isNone() ? stacked.select(0, i) : padding.getPart(stacked, i);
+    for (size_t i = 0; i < parts.size(); ++i)
+      if (task_should_compute_output(i) && isReached(i))
+        parts[i] = padding.isNone() ? stacked.select(0, static_cast<int64_t>(i)) : padding.getPart(stacked, i);
     return parts;
+  }
+};
+
+/// Takes note of which results of a call have a gradient.
+struct ResultsBackward : autograd::Node {
+  std::shared_ptr<UsedResults> used;
+  llvm::SmallVector<unsigned> numbers;
+
+  std::string name() const override { return "PfcnResultsBackward"; }
+
+  autograd::variable_list apply(autograd::variable_list &&upstream) override {
+    if (at::GradMode::is_enabled()) // second derivatives
+      used->giveUp();
+    UsedResults::Results results;
+    for (auto [number, gradient] : llvm::zip_equal(numbers, upstream))
+      if (gradient.defined())
+        results.set(number);
+    used->add(results);
+    return std::move(upstream);
   }
 };
 
@@ -507,7 +399,7 @@ at::Tensor followStack(const at::Tensor &stacked, llvm::ArrayRef<at::Tensor> mem
     at::AutoDispatchBelowADInplaceOrView below;
     followed = stacked.alias();
   }
-  node->setResults(followed, {true}, node);
+  autograd::set_history(followed, node);
   return followed;
 }
 
@@ -521,12 +413,49 @@ at::Tensor followStack(llvm::ArrayRef<at::Tensor> members) {
   return isFollowed ? followStack(stacked, members, {}) : stacked;
 }
 
+std::shared_ptr<UsedResults> makeUsedResults() { return std::make_shared<UsedResults>(); }
+
+void limit(const at::Tensor &stacked, const std::shared_ptr<UsedResults> &used, const ReachedFrom &reached) {
+  auto *node = dynamic_cast<StackBackward *>(stacked.grad_fn().get());
+  if (!node)
+    return;
+  node->used = used;
+  node->reached = reached;
+}
+
+/// The same memory as another tensor of autograd's; whoever edits the one edits the other.
+static at::Tensor aliasOf(const at::Tensor &tensor) {
+  at::AutoDispatchBelowADInplaceOrView below;
+  at::Tensor alias = tensor.alias();
+  autograd::impl::set_version_counter(alias, autograd::impl::version_counter(tensor));
+  return alias;
+}
+
+std::vector<at::Tensor> followResults(TensorRange results, const std::shared_ptr<UsedResults> &used) {
+  auto node = c10::make_intrusive<ResultsBackward>();
+  node->used = used;
+  autograd::edge_list edges;
+  std::vector<at::Tensor> followed(results.begin(), results.end());
+  for (auto [i, result] : llvm::enumerate(results))
+    if (result.defined() && result.requires_grad()) {
+      node->numbers.push_back(i);
+      edges.push_back(autograd::impl::gradient_edge(result));
+      followed[i] = aliasOf(result);
+    }
+  if (edges.empty())
+    return followed;
+  node->set_next_edges(std::move(edges));
+  for (unsigned number : node->numbers)
+    autograd::set_history(followed[number], node);
+  return followed;
+}
+
 static bool isFollowed(const at::Tensor &tensor) {
   return tensor.requires_grad() && c10::isFloatingType(tensor.scalar_type());
 }
 
 FollowedResults runFollowed(const std::shared_ptr<const Gradient> &gradient, TensorRange tensors, size_t inputCount,
-                            llvm::ArrayRef<std::shared_ptr<const Stack>> stacks, const ResultUses &uses,
+                            llvm::ArrayRef<std::shared_ptr<const Stack>> stacks, llvm::ArrayRef<RowsOfResult> rows,
                             llvm::function_ref<void(TensorRange)> launch) {
   std::vector<at::Tensor> plain;
   FollowedResults results;
@@ -538,7 +467,7 @@ FollowedResults runFollowed(const std::shared_ptr<const Gradient> &gradient, Ten
       plain.push_back(tensor.requires_grad() ? tensor.alias() : tensor);
     launch(plain);
     results.whole.assign(plain.begin() + static_cast<ptrdiff_t>(inputCount), plain.end());
-    for (const RowsOfResult &row : uses.rows) {
+    for (const RowsOfResult &row : rows) {
       const at::Tensor &whole = results.whole[row.result];
       results.rows.push_back(row.get(whole));
       // Whoever edits the one edits the other.
@@ -552,7 +481,7 @@ FollowedResults runFollowed(const std::shared_ptr<const Gradient> &gradient, Ten
   const Gradient::Backward &backward = gradient->get(wanted, /*isFollowed=*/false);
   for (size_t i = 0; i < inputCount; ++i)
     if (backward.reached[i]) {
-      edges.push_back(InstancesNode::getEdge(tensors[i]));
+      edges.push_back(autograd::impl::gradient_edge(tensors[i]));
       bool isLeaf = stacks[i] && stacks[i]->getLeaf() && stacks[i]->getLeaf()->getParameter().is_same(tensors[i]);
       node->leaves.push_back(isLeaf ? stacks[i]->getLeaf() : nullptr);
     }
@@ -577,7 +506,7 @@ FollowedResults runFollowed(const std::shared_ptr<const Gradient> &gradient, Ten
     if (backward.reads[i] && stacks[i])
       node->versions.push_back({stacks[i], stacks[i]->getVersion()});
   }
-  node->setHistory(results, uses, node);
+  node->setHistory(results, rows, node);
   return results;
 }
 

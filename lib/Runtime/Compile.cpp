@@ -342,7 +342,10 @@ void Compiler::makePlan() {
   KernelLookup lookup;
   if (kernels)
     lookup = [kernels = kernels](llvm::StringRef name) { return kernels->lookup(name); };
-  result->plan = Plan::create(*module, lookup, options.outputStrides, cuda, gradients);
+  std::optional<Reach> reach;
+  if (options.differentiate)
+    reach.emplace(original.lookupSymbol<mlir::func::FuncOp>("forward"));
+  result->plan = Plan::create(*module, lookup, options.outputStrides, cuda, gradients, reach ? &*reach : nullptr);
   for (const GroupCall &call : result->plan->getGroupCalls())
     for (GroupInfo &group : result->groups)
       if (group.name == call.group) {

@@ -93,8 +93,8 @@ public:
   using Gradients = llvm::ArrayRef<std::shared_ptr<const Gradient>>;
 
   PlanBuilder(Program &program, Plan *plan, mlir::ModuleOp module, const KernelLookup &lookup,
-              const std::shared_ptr<const CudaTarget> &cuda, Gradients gradients = {})
-      : program(program), plan(plan), module(module), lookup(lookup), cuda(cuda), gradients(gradients) {
+              const std::shared_ptr<const CudaTarget> &cuda, Gradients gradients = {}, const Reach *reach = nullptr)
+      : program(program), plan(plan), module(module), lookup(lookup), cuda(cuda), gradients(gradients), reach(reach) {
     if (cuda && !cuda->copies)
       memory = Memory::ofDevice(cuda);
   }
@@ -140,6 +140,7 @@ private:
   template <typename Fresh> void visitFresh(Fresh op, bool isZero);
   void visitLaunch(LaunchOp op);
   template <typename AnyLaunch> void addLaunch(LaunchOp op, AnyLaunch launch);
+  ReachedFrom findReach(mlir::ValueRange values) const;
   void visitCompute(mlir::Operation *op);
   Evaluator makeGroupCall(mlir::Operation *op, llvm::StringRef group, llvm::StringRef callee);
   void visitGather(GatherInstancesOp op);
@@ -153,6 +154,7 @@ private:
   const KernelLookup &lookup;
   const std::shared_ptr<const CudaTarget> &cuda;
   Gradients gradients;
+  const Reach *reach;
   /// Of what torch's operators compute.
   Memory memory;
   llvm::DenseMap<mlir::Value, unsigned> slots;
@@ -408,6 +410,18 @@ static bool isStackForKernels(mlir::Operation *op) {
          });
 }
 
+/// The results of the model that each of its inputs reaches, or null.
+ReachedFrom PlanBuilder::findReach(mlir::ValueRange values) const {
+  std::vector<unsigned> numbers;
+  for (mlir::Value value : values) {
+    auto argument = mlir::dyn_cast<mlir::BlockArgument>(value);
+    if (!argument)
+      return nullptr;
+    numbers.push_back(argument.getArgNumber());
+  }
+  return reach ? reach->ofInputs(numbers) : nullptr;
+}
+
 void PlanBuilder::visitCompute(mlir::Operation *op) {
   if (op->getNumResults() == 1 && slots.contains(op->getResult(0))) // rows of a kernel's result, which has made them
     return;
@@ -423,12 +437,17 @@ void PlanBuilder::visitCompute(mlir::Operation *op) {
   auto group = op->getAttrOfType<mlir::StringAttr>(groupAttrName);
   Evaluator evaluator = group ? makeGroupCall(op, group.getValue(), name) : makeEvaluator(op);
   bool isStack = isStackForKernels(op);
-  addStep(kind, std::move(name), [evaluate = std::move(evaluator), operands, results, isStack](Frame &frame) {
+  ReachedFrom reached = isStack ? findReach(op->getOperands()) : nullptr;
+  if (reached && plan)
+    plan->hasInputStacks = true;
+  addStep(kind, std::move(name), [evaluate = std::move(evaluator), operands, results, isStack, reached](Frame &frame) {
     llvm::SmallVector<at::Tensor, 4> values;
     for (unsigned operand : operands)
       values.push_back(frame.tensors[operand]);
     if (isStack && frame.isFollowed) {
       frame.tensors[results.front()] = followStack(values);
+      if (reached && frame.used)
+        limit(frame.tensors[results.front()], frame.used, reached);
       return;
     }
     TensorVector computed = evaluate(values);
@@ -502,27 +521,23 @@ template <typename AnyLaunch> void PlanBuilder::addLaunch(LaunchOp op, AnyLaunch
   std::vector<unsigned> results;
   for (mlir::Value result : op.getResults())
     results.push_back(defineByKernel(result));
-  ResultUses uses;
+  std::vector<RowsOfResult> rows;
   std::vector<unsigned> rowSlots;
   for (mlir::Value result : op.getResults()) {
     auto type = mlir::cast<mlir::RankedTensorType>(result.getType());
-    bool isInner = !copies() && type.getRank() > 0 && !type.isDynamicDim(0);
-    for (mlir::OpOperand &use : result.getUses()) {
-      std::optional<RowsOfResult> read = isInner ? getRows(use) : std::nullopt;
-      if (!read)
-        continue;
-      uses.rows.push_back(*read);
-      rowSlots.push_back(define(use.getOwner()->getResult(0)));
-    }
-    uses.isInner.push_back(isInner && llvm::all_of(result.getUses(), [](mlir::OpOperand &use) {
-                             return mlir::isa<LaunchOp, mlir::tensor::DimOp>(use.getOwner()) || getRows(use);
-                           }));
+    if (copies() || type.getRank() == 0 || type.isDynamicDim(0))
+      continue;
+    for (mlir::OpOperand &use : result.getUses())
+      if (std::optional<RowsOfResult> read = getRows(use)) {
+        rows.push_back(*read);
+        rowSlots.push_back(define(use.getOwner()->getResult(0)));
+      }
   }
   std::shared_ptr<const Gradient> gradient;
   if (auto index = op->getAttrOfType<mlir::IntegerAttr>(gradientAttrName))
     gradient = gradients[index.getInt()];
   addStep(StepKind::Kernel, op.getKernel().str(),
-          [launch = std::move(launch), lookup = lookup, inputs, destinations, results, uses, rowSlots,
+          [launch = std::move(launch), lookup = lookup, inputs, destinations, results, rows, rowSlots,
            gradient](Frame &frame) {
             llvm::SmallVector<at::Tensor, 8> tensors;
             for (unsigned input : inputs)
@@ -534,7 +549,7 @@ template <typename AnyLaunch> void PlanBuilder::addLaunch(LaunchOp op, AnyLaunch
               llvm::SmallVector<std::shared_ptr<const Stack>, 8> stacks;
               for (unsigned input : inputs)
                 stacks.push_back(frame.stacks.lookup(input));
-              FollowedResults followed = runFollowed(gradient, tensors, inputs.size(), stacks, uses,
+              FollowedResults followed = runFollowed(gradient, tensors, inputs.size(), stacks, rows,
                                                      [&](TensorRange plain) { launch.run(plain); });
               for (size_t i = 0; i < results.size(); ++i)
                 frame.tensors[results[i]] = followed.whole[i];
@@ -546,7 +561,7 @@ template <typename AnyLaunch> void PlanBuilder::addLaunch(LaunchOp op, AnyLaunch
             for (size_t i = 0; i < results.size(); ++i)
               frame.tensors[results[i]] = tensors[inputs.size() + i];
             for (size_t i = 0; i < rowSlots.size(); ++i)
-              frame.tensors[rowSlots[i]] = uses.rows[i].get(frame.tensors[results[uses.rows[i].result]]);
+              frame.tensors[rowSlots[i]] = rows[i].get(frame.tensors[results[rows[i].result]]);
           });
 }
 
@@ -703,7 +718,8 @@ static std::vector<int64_t> getOrder(mlir::Type type, llvm::ArrayRef<int64_t> st
 std::shared_ptr<const Plan> Plan::create(mlir::ModuleOp module, KernelLookup lookup,
                                          llvm::ArrayRef<std::vector<int64_t>> outputStrides,
                                          std::shared_ptr<const CudaTarget> cuda,
-                                         llvm::ArrayRef<std::shared_ptr<const Gradient>> gradients) {
+                                         llvm::ArrayRef<std::shared_ptr<const Gradient>> gradients,
+                                         const Reach *reach) {
   auto forward = module.lookupSymbol<mlir::func::FuncOp>("forward");
   TORCH_CHECK(forward && !forward.isExternal(), "pfcn: the module has no function 'forward'");
   TORCH_CHECK(forward.getBody().hasOneBlock(), "pfcn: 'forward' has control flow, which no plan has");
@@ -712,8 +728,11 @@ std::shared_ptr<const Plan> Plan::create(mlir::ModuleOp module, KernelLookup loo
   plan->cuda = cuda;
   for (mlir::Type type : forward.getFunctionType().getInputs())
     plan->inputs.push_back(makeSpec(type));
-  PlanBuilder builder(plan->program, plan.get(), module, lookup, cuda, gradients);
+  PlanBuilder builder(plan->program, plan.get(), module, lookup, cuda, gradients, reach);
   builder.build(block);
+  for (const Leaf &leaf : plan->leaves)
+    plan->leafReach.push_back(reach && leaf.isStack ? reach->ofParameters(leaf.paths) : nullptr);
+  plan->limitsReach = reach != nullptr;
   if (auto writes = forward->getAttrOfType<mlir::ArrayAttr>(writesAttrName))
     for (auto paths : writes.getAsRange<mlir::ArrayAttr>()) {
       plan->writes.emplace_back();
@@ -783,12 +802,31 @@ std::vector<at::Tensor> Plan::runFollowed(TensorRange given, TensorRange weights
   WithoutAutocast plain;
   Frame frame(program);
   frame.isFollowed = true;
+  if (limitsReach)
+    frame.used = makeUsedResults();
   fill(frame, given, weights);
   for (size_t i = 0; i < stacks.size(); ++i)
     if (stacks[i])
       frame.stacks[leafSlots[i]] = stacks[i];
+  bool isLimited = limitsReach && hasInputStacks;
+  for (size_t i = 0; i < leaves.size() && limitsReach; ++i)
+    if (leafReach[i]) {
+      limit(weights[i], frame.used, leafReach[i]);
+      isLimited = true;
+    }
   program.run(frame);
-  return collect(frame, given, weights);
+  std::vector<at::Tensor> results = collect(frame, given, weights);
+  if (!isLimited)
+    return results;
+  std::vector<at::Tensor> computed = results;
+  for (size_t i = 0; i < outputs.size(); ++i)
+    if (outputs[i].isGiven)
+      computed[i] = at::Tensor();
+  computed = followResults(computed, frame.used);
+  for (size_t i = 0; i < outputs.size(); ++i)
+    if (computed[i].defined())
+      results[i] = computed[i];
+  return results;
 }
 
 std::vector<at::Tensor> Plan::runUnchecked(TensorRange given, TensorRange weights, TensorRange places) const {

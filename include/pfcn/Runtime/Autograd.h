@@ -10,8 +10,7 @@
 
 #include "pfcn/Runtime/Homes.h"
 #include "pfcn/Runtime/Plan.h"
-
-#include "llvm/ADT/BitVector.h"
+#include "pfcn/Runtime/Reach.h"
 
 #include <map>
 #include <mutex>
@@ -33,13 +32,6 @@ public:
     std::vector<bool> reached;
     /// Whether it reads the elements of each of these, and not only the sizes.
     std::vector<bool> reads;
-    int64_t count = 0;
-    /// For each gradient: of which results of the group it reads the gradients (those of floating-point type counted),
-    /// and the row of the input that each instance has, where it has one.
-    std::vector<llvm::BitVector> sources;
-    std::vector<std::vector<int64_t>> rows;
-    /// For each result of floating-point type: whether its rows are the instances in order.
-    std::vector<bool> isStacked;
   };
   /// The backward for these inputs. Torch's functions compute it where autograd is to follow it in turn.
   const Backward &get(const std::vector<bool> &wanted, bool isFollowed) const;
@@ -54,20 +46,13 @@ private:
 };
 
 /// The row `begin`, or those from `begin` to `end`, of a result of a group. It is a result of the group's node: to
-/// torch's `select` the gradient of one row would be a tensor of all rows, and all instances would have one.
+/// torch's `select` the gradient of one row would be a tensor of all rows.
 struct RowsOfResult {
   unsigned result;
   int64_t begin, end;
   bool isOne;
 
   at::Tensor get(const at::Tensor &whole) const { return isOne ? whole.select(0, begin) : whole.slice(0, begin, end); }
-};
-
-/// What a plan does with the results of a group.
-struct ResultUses {
-  std::vector<RowsOfResult> rows;
-  /// For each result: whether only kernels and the ops that take rows read it, so that nobody else sees its gradient.
-  std::vector<bool> isInner;
 };
 
 struct FollowedResults {
@@ -77,13 +62,22 @@ struct FollowedResults {
 /// Runs a launch on `tensors` (inputs, then destinations) with a node behind its results, which are returned in
 /// the place of the destinations. `stacks`: of the inputs, the parameters that lie in them, or null.
 FollowedResults runFollowed(const std::shared_ptr<const Gradient> &gradient, TensorRange tensors, size_t inputCount,
-                            llvm::ArrayRef<std::shared_ptr<const Stack>> stacks, const ResultUses &uses,
+                            llvm::ArrayRef<std::shared_ptr<const Stack>> stacks, llvm::ArrayRef<RowsOfResult> rows,
                             llvm::function_ref<void(TensorRange)> launch);
 
 /// `stacked` as a tensor from which gradients flow to the parameters that it holds.
 at::Tensor followStack(const at::Tensor &stacked, llvm::ArrayRef<at::Tensor> members, const StackPadding &padding);
-/// The stack of tensors of one shape, of which only kernels read it.
+/// The stack of tensors of one shape.
 at::Tensor followStack(llvm::ArrayRef<at::Tensor> members);
+
+/// Which results of a call gradients have come to.
+class UsedResults;
+std::shared_ptr<UsedResults> makeUsedResults();
+/// Members of a stack, which followStack made, have a gradient only where one has come to a result that depends on
+/// them.
+void limit(const at::Tensor &stacked, const std::shared_ptr<UsedResults> &used, const ReachedFrom &reached);
+/// The results, some of which are undefined here, with a node behind them that tells which of them are used.
+std::vector<at::Tensor> followResults(TensorRange results, const std::shared_ptr<UsedResults> &used);
 
 } // namespace pfcn::runtime
 

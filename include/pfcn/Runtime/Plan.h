@@ -11,6 +11,7 @@
 
 #include "pfcn/Runtime/Evaluate.h"
 #include "pfcn/Runtime/Padding.h"
+#include "pfcn/Runtime/Reach.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/DenseMap.h"
@@ -69,6 +70,7 @@ class Gradient;
 class Stack;
 struct CudaTarget;
 struct Frame;
+class UsedResults;
 
 struct Step {
   StepKind kind;
@@ -97,6 +99,7 @@ struct Frame {
   /// Whether autograd follows, and the parameters that lie in the tensors of some slots.
   bool isFollowed = false;
   llvm::DenseMap<unsigned, std::shared_ptr<const Stack>> stacks;
+  std::shared_ptr<UsedResults> used;
   /// What copies to a device may still be reading.
   llvm::SmallVector<at::Tensor, 2> sources;
 };
@@ -107,7 +110,8 @@ public:
   static std::shared_ptr<const Plan> create(mlir::ModuleOp module, KernelLookup lookup = nullptr,
                                             llvm::ArrayRef<std::vector<int64_t>> outputStrides = {},
                                             std::shared_ptr<const CudaTarget> cuda = nullptr,
-                                            llvm::ArrayRef<std::shared_ptr<const Gradient>> gradients = {});
+                                            llvm::ArrayRef<std::shared_ptr<const Gradient>> gradients = {},
+                                            const Reach *reach = nullptr);
 
   /// The results for these inputs, in fresh tensors: none is a view of another, of an input
   /// or of a weight, except where the model returns an input or a parameter as it is.
@@ -160,6 +164,9 @@ private:
   std::vector<Output> outputs;
   std::vector<GroupCall> groupCalls;
   std::vector<std::vector<std::string>> writes;
+  /// Whether it is known which results depend on which parameters and inputs, where that is not all on all.
+  bool limitsReach = false, hasInputStacks = false;
+  std::vector<ReachedFrom> leafReach;
   /// Every result was written by a group into memory of its own that nothing else is a view of.
   bool allFresh = true;
 };
