@@ -10,16 +10,17 @@
 
 namespace pfcn::runtime {
 
-static bool isFloat(mlir::Value value) {
+/// Whether gradients flow through a value.
+static bool isFollowed(mlir::Value value) {
   auto type = mlir::dyn_cast<mlir::ShapedType>(value.getType());
-  return type && mlir::isa<mlir::FloatType>(type.getElementType());
+  return type && mlir::isa<mlir::FloatType, mlir::ComplexType>(type.getElementType());
 }
 
 Reach::Reach(mlir::func::FuncOp forward) {
   llvm::DenseMap<mlir::Value, Results> reached;
   mlir::Block &block = forward.getBody().front();
   for (auto [i, returned] : llvm::enumerate(block.getTerminator()->getOperands()))
-    if (isFloat(returned)) {
+    if (isFollowed(returned)) {
       reached[returned].set(i);
       all.set(i);
     }
@@ -35,7 +36,7 @@ Reach::Reach(mlir::func::FuncOp forward) {
       continue;
     Results results;
     for (mlir::Value result : op.getResults())
-      if (auto found = reached.find(result); isFloat(result) && found != reached.end())
+      if (auto found = reached.find(result); isFollowed(result) && found != reached.end())
         results |= found->second;
     if (auto parameter = mlir::dyn_cast<mlir::pfcn::ParameterOp>(op))
       parameters[parameter.getPath().str()] |= results;
@@ -43,7 +44,7 @@ Reach::Reach(mlir::func::FuncOp forward) {
       continue;
     op.walk([&](mlir::Operation *inner) { // the op itself, and what a region reads
       for (mlir::Value operand : inner->getOperands())
-        if (isFloat(operand))
+        if (isFollowed(operand))
           reached[operand] |= results;
     });
   }
@@ -58,6 +59,7 @@ ReachedFrom Reach::collect(std::vector<Results> found) const {
 
 ReachedFrom Reach::ofParameters(const std::vector<std::string> &paths) const {
   std::vector<Results> found;
+  found.reserve(paths.size());
   for (const std::string &path : paths) {
     auto it = parameters.find(path);
     found.push_back(it == parameters.end() ? all : it->second);
@@ -67,6 +69,7 @@ ReachedFrom Reach::ofParameters(const std::vector<std::string> &paths) const {
 
 ReachedFrom Reach::ofInputs(const std::vector<unsigned> &numbers) const {
   std::vector<Results> found;
+  found.reserve(numbers.size());
   for (unsigned number : numbers)
     found.push_back(number < inputs.size() ? inputs[number] : all);
   return collect(std::move(found));
