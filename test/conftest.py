@@ -17,4 +17,8 @@ MACHINE = (
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_the_tests(tmp_path_factory):
     os.environ["PFCN_CACHE_DIR"] = str(tmp_path_factory.mktemp("pfcn-cache"))
-    pfcn._C.calibrate(MACHINE)
+
+
+@pytest.fixture(autouse=True)
+def _machine_of_the_tests(_cache_of_the_tests):
+    pfcn._C.calibrate(MACHINE)  # caches are pruned
