@@ -6,7 +6,6 @@
 //===----------------------------------------------------------------------------===//
 
 #include "pfcn/Codegen/CpuKernel.h"
-#include "pfcn/Codegen/OpLanes.h"
 
 using namespace mlir;
 using namespace mlir::pfcn;
@@ -44,7 +43,7 @@ SmallVector<BlockedLoop> CpuKernel::chooseBlocks(linalg::GenericOp root, ArrayRe
       points *= static_cast<double>(blocked.count);
     for (OpOperand *operand : operands) {
       // A vector that is not aligned is two lines of the cache, most of the time.
-      bool isVector = rootLoop != kNoLoop && movesAlong(root, *operand, rootLoop);
+      bool isVector = rootLoop != OpLanes::Choice::none && movesAlong(root, *operand, rootLoop);
       double each = isVector ? 1.5 : 1.0;
       for (const BlockedLoop &blocked : block)
         each *= movesAlong(root, *operand, blocked.loop) ? static_cast<double>(blocked.count) : 1.0;
@@ -109,7 +108,7 @@ SmallVector<BlockedLoop> CpuKernel::orderLoops(linalg::GenericOp root, ArrayRef<
   for (unsigned loop : parallel)
     if (loop != rootLoop && !isBlocked(loop))
       order.push_back({loop, 1});
-  if (rootLoop != kNoLoop && !isBlocked(rootLoop))
+  if (rootLoop != OpLanes::Choice::none && !isBlocked(rootLoop))
     order.push_back({rootLoop, 1});
   SmallVector<OpOperand *> operands = collectLoaded(root);
   auto getSize = [&](OpOperand *operand) { return ShapedType::getNumElements(getInnerShape(operand->get())); };

@@ -412,6 +412,8 @@ static bool isStackForKernels(mlir::Operation *op) {
 
 /// The results of the model that each of its inputs reaches, or null.
 ReachedFrom PlanBuilder::findReach(mlir::ValueRange values) const {
+  if (!reach)
+    return nullptr;
   std::vector<unsigned> numbers;
   for (mlir::Value value : values) {
     auto argument = mlir::dyn_cast<mlir::BlockArgument>(value);
@@ -419,7 +421,7 @@ ReachedFrom PlanBuilder::findReach(mlir::ValueRange values) const {
       return nullptr;
     numbers.push_back(argument.getArgNumber());
   }
-  return reach ? reach->ofInputs(numbers) : nullptr;
+  return reach->ofInputs(numbers);
 }
 
 void PlanBuilder::visitCompute(mlir::Operation *op) {
@@ -438,15 +440,15 @@ void PlanBuilder::visitCompute(mlir::Operation *op) {
   Evaluator evaluator = group ? makeGroupCall(op, group.getValue(), name) : makeEvaluator(op);
   bool isStack = isStackForKernels(op);
   ReachedFrom reached = isStack ? findReach(op->getOperands()) : nullptr;
-  if (reached && plan)
-    plan->hasInputStacks = true;
+  if (reached)
+    plan->limitsReach = true;
   addStep(kind, std::move(name), [evaluate = std::move(evaluator), operands, results, isStack, reached](Frame &frame) {
     llvm::SmallVector<at::Tensor, 4> values;
     for (unsigned operand : operands)
       values.push_back(frame.tensors[operand]);
     if (isStack && frame.isFollowed) {
       frame.tensors[results.front()] = followStack(values);
-      if (reached && frame.used)
+      if (reached)
         limit(frame.tensors[results.front()], frame.used, reached);
       return;
     }
@@ -730,9 +732,10 @@ std::shared_ptr<const Plan> Plan::create(mlir::ModuleOp module, KernelLookup loo
     plan->inputs.push_back(makeSpec(type));
   PlanBuilder builder(plan->program, plan.get(), module, lookup, cuda, gradients, reach);
   builder.build(block);
-  for (const Leaf &leaf : plan->leaves)
+  for (const Leaf &leaf : plan->leaves) {
     plan->leafReach.push_back(reach && leaf.isStack ? reach->ofParameters(leaf.paths) : nullptr);
-  plan->limitsReach = reach != nullptr;
+    plan->limitsReach |= plan->leafReach.back() != nullptr;
+  }
   if (auto writes = forward->getAttrOfType<mlir::ArrayAttr>(writesAttrName))
     for (auto paths : writes.getAsRange<mlir::ArrayAttr>()) {
       plan->writes.emplace_back();
@@ -808,15 +811,12 @@ std::vector<at::Tensor> Plan::runFollowed(TensorRange given, TensorRange weights
   for (size_t i = 0; i < stacks.size(); ++i)
     if (stacks[i])
       frame.stacks[leafSlots[i]] = stacks[i];
-  bool isLimited = limitsReach && hasInputStacks;
-  for (size_t i = 0; i < leaves.size() && limitsReach; ++i)
-    if (leafReach[i]) {
+  for (size_t i = 0; i < leaves.size(); ++i)
+    if (leafReach[i])
       limit(weights[i], frame.used, leafReach[i]);
-      isLimited = true;
-    }
   program.run(frame);
   std::vector<at::Tensor> results = collect(frame, given, weights);
-  if (!isLimited)
+  if (!limitsReach)
     return results;
   std::vector<at::Tensor> computed = results;
   for (size_t i = 0; i < outputs.size(); ++i)

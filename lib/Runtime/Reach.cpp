@@ -19,18 +19,14 @@ static bool isFollowed(mlir::Value value) {
 Reach::Reach(mlir::func::FuncOp forward) {
   llvm::DenseMap<mlir::Value, Results> reached;
   mlir::Block &block = forward.getBody().front();
-  for (auto [i, returned] : llvm::enumerate(block.getTerminator()->getOperands()))
+  // What buffers become, behind the model's own results, has no gradient.
+  auto writes = forward->getAttrOfType<mlir::ArrayAttr>(mlir::pfcn::writesAttrName);
+  mlir::OperandRange own = block.getTerminator()->getOperands().drop_back(writes ? writes.size() : 0);
+  for (auto [i, returned] : llvm::enumerate(own))
     if (isFollowed(returned)) {
       reached[returned].set(i);
       all.set(i);
     }
-  // What buffers become has no gradient.
-  auto writes = forward->getAttrOfType<mlir::ArrayAttr>(mlir::pfcn::writesAttrName);
-  unsigned own = block.getTerminator()->getNumOperands() - (writes ? writes.size() : 0);
-  for (unsigned i = own; i < block.getTerminator()->getNumOperands(); ++i) {
-    all.reset(i);
-    reached[block.getTerminator()->getOperand(i)].reset(i);
-  }
   for (mlir::Operation &op : llvm::reverse(block.without_terminator())) {
     if (mlir::isa<mlir::pfcn::DetachOp>(op))
       continue;

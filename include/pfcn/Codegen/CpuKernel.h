@@ -9,6 +9,7 @@
 #define PFCN_CODEGEN_CPUKERNEL_H
 
 #include "pfcn/Codegen/KernelEmitter.h"
+#include "pfcn/Codegen/OpLanes.h"
 #include "pfcn/Codegen/SimdBuilder.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -49,8 +50,7 @@ protected:
 
   SimdBuilder simd;
   /// The loop that lies across the lanes in the op whose blocks are emitted, where that is its own choice.
-  static constexpr unsigned kNoLoop = -1u;
-  unsigned rootLoop = kNoLoop;
+  unsigned rootLoop = OpLanes::Choice::none;
 
 private:
   void createFunction() override;

@@ -164,8 +164,8 @@ private:
   std::vector<Output> outputs;
   std::vector<GroupCall> groupCalls;
   std::vector<std::vector<std::string>> writes;
-  /// Whether it is known which results depend on which parameters and inputs, where that is not all on all.
-  bool limitsReach = false, hasInputStacks = false;
+  /// Whether some result does not depend on some parameter or input, and for each leaf on which results its members do.
+  bool limitsReach = false;
   std::vector<ReachedFrom> leafReach;
   /// Every result was written by a group into memory of its own that nothing else is a view of.
   bool allFresh = true;

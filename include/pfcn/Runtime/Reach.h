@@ -24,7 +24,6 @@ using ReachedFrom = std::shared_ptr<const std::vector<llvm::SparseBitVector<>>>;
 
 class Reach {
 public:
-  Reach() = default;
   explicit Reach(mlir::func::FuncOp forward);
 
   ReachedFrom ofParameters(const std::vector<std::string> &paths) const;
