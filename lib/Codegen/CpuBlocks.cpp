@@ -7,6 +7,9 @@
 
 #include "pfcn/Codegen/CpuKernel.h"
 
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
+
 using namespace mlir;
 using namespace mlir::pfcn;
 
@@ -148,6 +151,45 @@ void CpuKernel::walkBlocks(linalg::GenericOp root, ArrayRef<linalg::GenericOp> e
       emitPart(builder.constant(sizes[loop] - step), 1);
   };
   walk(walk, 0);
+}
+
+/// How far the element of the next step of a loop lies.
+OpFoldResult CpuKernel::getStride(const Buffer &buffer, AffineMap map, unsigned loop) {
+  std::optional<SmallVector<int64_t>> steps = getSteps(map, loop);
+  if (!steps) {
+    failure = "an index is no sum of multiples of loops";
+    return builder.constant(0);
+  }
+  OpFoldResult stride = builder.constant(0);
+  for (auto [step, along] : llvm::zip_equal(*steps, buffer.strides))
+    stride = builder.add(stride, builder.mul(builder.constant(step), along));
+  return stride;
+}
+
+/// Rows of weights that are read element by element come too late from behind the second cache: as a block of them is
+/// used, the next block, which follows it in memory, is fetched line by line.
+void CpuKernel::prefetchNext(linalg::GenericOp root, ArrayRef<OpFoldResult> indices, ArrayRef<BlockedLoop> block,
+                             unsigned loop) {
+  int64_t size = root.getStaticLoopRanges()[loop];
+  for (OpOperand *operand : collectLoaded(root)) {
+    Value value = operand->get();
+    const Buffer &buffer = buffers[value];
+    auto moving = llvm::make_filter_range(
+        block, [&](const BlockedLoop &blocked) { return movesAlong(root, *operand, blocked.loop); });
+    if (!buffer.isFar || hasLanes(value) || !llvm::hasSingleElement(moving))
+      continue;
+    AffineMap map = root.getMatchingIndexingMap(operand);
+    auto [row, count] = *moving.begin();
+    if (!isConstantIntValue(getStride(buffer, map, loop), 1) || !isConstantIntValue(getStride(buffer, map, row), size))
+      continue;
+    SmallVector<OpFoldResult> next = getNeighbour(indices, row, count), position;
+    next[loop] = builder.mul(indices[loop], builder.constant(count));
+    for (AffineExpr expr : map.getResults())
+      position.push_back(evaluate(expr, next));
+    memref::PrefetchOp::create(builder, builder.getLoc(), buffer.memory,
+                               builder.toValue(builder.getAddress(buffer, position)), /*isWrite=*/false,
+                               /*localityHint=*/3, /*isDataCache=*/true);
+  }
 }
 
 void CpuKernel::emitGeneric(linalg::GenericOp root) {

@@ -84,13 +84,13 @@ void CpuKernel::createFunction() {
     int64_t tensor = cast<BlockArgument>(argument).getArgNumber() - 2;
     for (int64_t dim = 0; dim < cast<RankedTensorType>(bodyValue.getType()).getRank(); ++dim) {
       int cls = dims.getClass(bodyValue, dim);
-      if (!schedule.isOuter(cls))
+      if (!schedule.isOuter(cls) && cls != schedule.blockedClass)
         continue;
       if (cast<MemRefType>(argument.getType()).isDynamicDim(dim))
         dynamicSizes[cls].append({tensor, dim});
       if (outerSizes.count(cls))
         continue;
-      int64_t size = dims.getSize(cls);
+      int64_t size = cls == schedule.blockedClass ? schedule.blockedSize : dims.getSize(cls);
       if (ShapedType::isDynamic(size))
         outerSizes[cls] = memref::DimOp::create(builder, builder.getLoc(), argument, dim).getResult();
       else
@@ -129,7 +129,7 @@ Buffer CpuKernel::viewArgument(Value argument, Value bodyValue, int64_t packed) 
     buffer.offset = builder.add(buffer.offset, builder.mul(tileIndex, metadata.getConstifiedMixedStrides()[0]));
     return buffer;
   }
-  constexpr int64_t cacheBytes = 2 << 20;
+  constexpr int64_t cacheBytes = 1 << 20;
   auto whole = cast<RankedTensorType>(bodyValue.getType());
   buffer.isFar = whole.hasStaticShape() && whole.getNumElements() > cacheBytes * 8 / type.getElementTypeBitWidth();
   buffer.strides = metadata.getConstifiedMixedStrides();

@@ -311,6 +311,8 @@ SmallVector<Value> KernelEmitter::emitReduction(linalg::GenericOp root, ArrayRef
   auto walk = [&](OpFoldResult first, int64_t count, ArrayRef<Value> from) {
     return builder.loop(count, 1, from, [&](OpFoldResult index, ArrayRef<Value> carried) {
       indices[dim] = builder.add(first, index);
+      if (reductions.size() == 1)
+        prefetchNext(root, indices, block, dim);
       return emitReduction(root, reductions.drop_front(), indices, block, carried);
     });
   };

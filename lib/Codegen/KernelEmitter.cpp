@@ -378,10 +378,41 @@ void KernelEmitter::emitOuterLoops(size_t depth) {
     });
     return;
   }
+  if (cls == schedule.blockedClass)
+    return emitBlocksOfPoints(depth, cls, size);
   bool lanes = cls == schedule.laneClass;
   walkOuter(depth, size, lanes ? schedule.lanes : 1, [&](OpFoldResult index) {
     outerIndices[cls] = lanes ? placeLanes(index, size) : index;
     emitOuterLoops(depth + 1);
+  });
+}
+
+/// Walks an outer class by blocks: the ops see arguments and results as if they began where the block does. The last
+/// block ends with the class.
+void KernelEmitter::emitBlocksOfPoints(size_t depth, int cls, OpFoldResult size) {
+  int64_t step = dims.getSize(cls), all = schedule.blockedSize;
+  auto begin = [&](Value value, Buffer &buffer, OpFoldResult start) {
+    for (auto [dim, stride] : llvm::enumerate(buffer.strides))
+      if (dims.getClass(value, dim) == cls)
+        buffer.offset = builder.add(buffer.offset, builder.mul(start, stride));
+  };
+  walkOuter(depth, size, step, [&](OpFoldResult start) {
+    if (all % step != 0)
+      start = arith::MinSIOp::create(builder, builder.getLoc(), builder.toValue(start),
+                                     builder.toValue(builder.constant(all - step)))
+                  .getResult();
+    SmallVector<Buffer> arguments;
+    for (BlockArgument argument : body.getArguments()) {
+      arguments.push_back(buffers[argument]);
+      begin(argument, buffers[argument], start);
+    }
+    SmallVector<Buffer> results(outputs);
+    for (auto [value, output] : llvm::zip_equal(kernel.getYielded(), outputs))
+      begin(value, output, start);
+    emitOuterLoops(depth + 1);
+    for (auto [argument, buffer] : llvm::zip_equal(body.getArguments(), arguments))
+      buffers[argument] = buffer;
+    outputs = results;
   });
 }
 

@@ -33,11 +33,18 @@ static double estimateConv(ConvOp op, double lanes, double rate) {
   return countElements(op.getResult()) * getDepth(op) / lanes / (rate * part);
 }
 
-/// Narrow matrices leave most of a library's tiles empty.
+/// Narrow matrices leave most of a library's tiles empty, as few rows do; one row is read where it lies.
 static double estimateProduct(Operation *op, double lanes, double rate, double matrixCost) {
-  constexpr double widthForFullRate = 64;
-  double width = std::min(static_cast<double>(assumeSize(ranked(op->getResult(0)).getShape().back())), getDepth(op));
+  constexpr double widthForFullRate = 64, rowsForFullRate = 32;
+  ArrayRef<int64_t> shape = ranked(op->getResult(0)).getShape();
+  double width = std::min(static_cast<double>(assumeSize(shape.back())), getDepth(op));
   rate *= std::clamp(width / widthForFullRate, 0.05, 1.0);
+  double rows = 1;
+  if (shape.size() > 1)
+    rows = isa<LinearOp>(op) ? countElements(op->getResult(0)) / static_cast<double>(assumeSize(shape.back()))
+                             : static_cast<double>(assumeSize(shape[shape.size() - 2]));
+  if (rows > 1)
+    rate *= std::clamp(rows / rowsForFullRate, 0.25, 1.0);
   double matrices = 1;
   if (!isa<LinearOp>(op)) // whose rows are all one matrix
     for (int64_t size : ranked(op->getResult(0)).getShape().drop_back(2))

@@ -1,5 +1,6 @@
 //===- LowerKernels.cpp - kernels to functions, and launches in their place --------===//
 
+#include "pfcn/Codegen/BlockRows.h"
 #include "pfcn/Codegen/LibraryCost.h"
 #include "pfcn/Codegen/LowerEachKernel.h"
 #include "pfcn/Codegen/OpLanesKernel.h"
@@ -108,6 +109,13 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
       return failure();
     ScheduleOptions options{model, lanes, getMaxScratch(kernel), packWeights, opLanes};
     FailureOr<Schedule> schedule = Schedule::choose(kernel, *dims, options, reason);
+    std::optional<RowBlocks> blocks = chooseRowBlocks(kernel, *dims, options);
+    if (blocks && failed(schedule))
+      schedule = blocks->schedule;
+    else if (blocks && (opLanes == "blocks" || blocks->schedule.cost < schedule->cost))
+      *schedule = blocks->schedule;
+    else
+      blocks = std::nullopt;
     std::string estimates;
     auto declines = [&] {
       if (failed(schedule))
@@ -117,17 +125,20 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
         reason = estimates;
       return isFaster;
     };
+    auto emitChosen = [&]() -> std::unique_ptr<CpuKernel> {
+      schedule->cut(blocks ? blocks->dims : *dims, kernel.getCount());
+      return blocks ? emit(*blocks->kernel, blocks->dims, *schedule, reason) : emit(kernel, *dims, *schedule, reason);
+    };
     if (declines())
       return failure();
-    schedule->cut(*dims, kernel.getCount());
-    std::unique_ptr<CpuKernel> emitter = emit(kernel, *dims, *schedule, reason);
+    std::unique_ptr<CpuKernel> emitter = emitChosen();
     if (!emitter && schedule->opLanes) {
+      blocks = std::nullopt;
       options.opLanes = "never";
       schedule = Schedule::choose(kernel, *dims, options, reason);
       if (declines())
         return failure();
-      schedule->cut(*dims, kernel.getCount());
-      emitter = emit(kernel, *dims, *schedule, reason);
+      emitter = emitChosen();
     }
     if (!emitter)
       return failure();

@@ -100,7 +100,7 @@ bool LaneChooser::hasOuter(Value value) const {
 double LaneChooser::countPoints() const {
   double points = 1;
   for (int cls : schedule.outerClasses)
-    points *= static_cast<double>(assumeSize(dims.getSize(cls)));
+    points *= static_cast<double>(schedule.countSteps(dims, cls));
   return points;
 }
 
@@ -167,7 +167,7 @@ static std::optional<std::pair<BlockArgument, int64_t>> findArgument(Value value
 
 /// What an op costs with one of its loops across the lanes, and what that demands of its operands.
 double LaneChooser::getCost(linalg::GenericOp op, Choice choice, Demands &demands) const {
-  constexpr double foldCost = 8;
+  constexpr double foldCost = 8, blockFactor = 0.85;
   SmallVector<int64_t> sizes = op.getStaticLoopRanges();
   double iterations = 1, results = 1, each = std::max(estimatePayload(op), 0.5), turning = 0;
   bool hasParallel = false, reduces = op.getNumReductionLoops() != 0;
@@ -216,6 +216,9 @@ double LaneChooser::getCost(linalg::GenericOp op, Choice choice, Demands &demand
     }
   bool isFolded =
       choice.loop != Choice::none && op.getIteratorTypesArray()[choice.loop] == utils::IteratorType::reduction;
+  // What a block of rows loads serves all of them, and leaves the multiplications to wait for.
+  if (reduces && !isFolded && choice.lanes == width && schedule.blockedClass >= 0 && hasOuter(op->getResult(0)))
+    each *= blockFactor;
   if (reduces && !hasParallel) // one accumulator, whose additions wait for each other
     each = std::max(each, 4.0);
   return times * (iterations * each + turning + (isFolded ? results * foldCost : 0));
@@ -371,6 +374,11 @@ LogicalResult LaneChooser::run() {
   for (unsigned i = 0; i < kernel.getYielded().size(); ++i)
     visitYield(i);
   return success();
+}
+
+bool OpLanes::isFolded(linalg::GenericOp op) const {
+  unsigned loop = get(op).loop;
+  return loop != Choice::none && op.getIteratorTypesArray()[loop] == utils::IteratorType::reduction;
 }
 
 FailureOr<OpLanes> OpLanes::choose(KernelOp kernel, const ParallelDims &dims, const Schedule &schedule, int64_t width) {

@@ -28,19 +28,6 @@ void OpLanesKernel::walkLanes(int64_t size, function_ref<void(OpFoldResult)> bod
 // Elements
 //===----------------------------------------------------------------------------===//
 
-/// How far the element of the next lane lies.
-OpFoldResult OpLanesKernel::getStride(const Buffer &buffer, AffineMap map, unsigned loop) {
-  std::optional<SmallVector<int64_t>> steps = getSteps(map, loop);
-  if (!steps) {
-    failure = "an index is no sum of multiples of loops";
-    return builder.constant(0);
-  }
-  OpFoldResult stride = builder.constant(0);
-  for (auto [step, along] : llvm::zip_equal(*steps, buffer.strides))
-    stride = builder.add(stride, builder.mul(builder.constant(step), along));
-  return stride;
-}
-
 Value OpLanesKernel::emitPayload(linalg::GenericOp op, ArrayRef<OpFoldResult> indices, Value known, Value knownAs,
                                  Value accumulator) {
   auto found = activeLoops.find(op);
@@ -161,8 +148,7 @@ void OpLanesKernel::emitGeneric(linalg::GenericOp root) {
   SmallVector<unsigned> parallel;
   if (!collectLoops(root, indices, parallel))
     return;
-  bool hasLanes = choice.loop != OpLanes::Choice::none;
-  bool isFolded = hasLanes && root.getIteratorTypesArray()[choice.loop] == utils::IteratorType::reduction;
+  bool isFolded = lanes.isFolded(root);
   SmallVector<linalg::GenericOp> epilogue = collectEpilogue(root);
   activate(root, isFolded ? OpLanes::Choice::none : choice.loop, epilogue);
   SmallVector<std::pair<Value, Buffer>> unturned;

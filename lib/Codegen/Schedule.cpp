@@ -173,6 +173,7 @@ namespace {
 constexpr double transposeCost = 4;
 constexpr double transcendentalCost = 16;
 constexpr double divisionCost = 6;
+constexpr double sharedFactor = 0.8;
 constexpr int64_t panelWidth = 4;
 constexpr int64_t firstCacheBytes = 32 << 10, secondCacheBytes = 1 << 20;
 
@@ -213,14 +214,16 @@ public:
 
   double getCost() {
     double points = 1;
+    bool sharesLoads = areLoadsShared();
     for (int cls : schedule.outerClasses) {
-      double size = sizeOf(cls);
+      double size = schedule.countSteps(dims, cls);
       points *= cls == schedule.laneClass ? std::ceil(size / schedule.lanes) : size;
     }
     double tiles = schedule.getTiles(kernel.getCount());
-    // What a tile holds is read again at each of its points.
+    // What a tile holds is read again at each of its points, or at each vector or block of them.
     double held = scratchBytes + (points > 1 ? packedBytes : 0);
-    double slow = held > secondCacheBytes ? 4.0 : held > firstCacheBytes ? 1.5 : 1.0;
+    double second = schedule.blockedClass >= 0 ? 1.0 : sharesLoads ? 1.25 : 1.5, last = sharesLoads ? 2.0 : 4.0;
+    double slow = held > secondCacheBytes ? last : held > firstCacheBytes ? second : 1.0;
     double each = perPoint * slow;
     if (schedule.opLanes && points > 1) // which read what the tile has where it lies, point by point
       each = std::max(each, options.machine.getStreamCost(tileBytes));
@@ -229,6 +232,10 @@ public:
   int64_t getScratchBytes() const { return scratchBytes; }
 
 private:
+  /// Whether several points use together what is loaded of the tile.
+  bool areLoadsShared() const {
+    return schedule.opLanes ? schedule.blockedClass >= 0 : !schedule.lanesAreInstances();
+  }
   int64_t sizeOf(int cls) const { return assumeSize(dims.getSize(cls)); }
   bool hasOuter(Value value) const {
     return llvm::any_of(schedule.outerClasses, [&](int cls) { return countDims(value, dims, cls) != 0; });
@@ -330,6 +337,8 @@ private:
     bool accumulates = schedule.accumulates(op, dims);
     if (accumulates)
       each += 1.0; // to and from memory
+    else if (op.getNumReductionLoops() != 0 && areLoadsShared())
+      each *= sharedFactor;
     (accumulates || hasOuter(op->getResult(0)) ? perPoint : perTile) += points * std::max(each, 0.5);
     addScratch(op->getResult(0));
   }
@@ -389,6 +398,39 @@ static std::optional<Schedule> getOpLanes(KernelOp kernel, const ParallelDims &d
   return base;
 }
 
+std::optional<Schedule> Schedule::chooseForBlocks(KernelOp kernel, const ParallelDims &dims,
+                                                  const ScheduleOptions &options, int64_t dim, int64_t size) {
+  std::string ignored;
+  FailureOr<Schedule> base = getBase(kernel, dims, ignored);
+  if (failed(base))
+    return std::nullopt;
+  base->blockedClass = dims.getClass(kernel.getYielded().front(), dim);
+  base->blockedSize = size;
+  std::optional<Schedule> schedule =
+      getOpLanes(kernel, dims, options, *base, options.machine.vectorBytes / computeBytes(kernel));
+  if (!schedule || !llvm::is_contained(schedule->outerClasses, schedule->blockedClass))
+    return std::nullopt;
+  // Sums across the lanes are made row by row, each of which reads all of the other operand.
+  bool isRowByRow = kernel.getBody()
+                        .walk([&](linalg::GenericOp op) {
+                          auto lacksClass = [&](Value operand) {
+                            return isa<RankedTensorType>(operand.getType()) &&
+                                   countDims(operand, dims, schedule->blockedClass) == 0;
+                          };
+                          bool reads = schedule->opLanes->isFolded(op) && !lacksClass(op->getResult(0)) &&
+                                       llvm::any_of(op.getInputs(), lacksClass);
+                          return reads ? WalkResult::interrupt() : WalkResult::advance();
+                        })
+                        .wasInterrupted();
+  if (isRowByRow)
+    return std::nullopt;
+  CostModel model(kernel, dims, options, *schedule);
+  schedule->cost = model.getCost();
+  if (model.getScratchBytes() > options.maxScratch)
+    return std::nullopt;
+  return schedule;
+}
+
 /// Whether an op has some of the outer dimensions and not the others, for each point of which it is computed again
 /// unless they are left to the ops.
 static bool computesAgain(KernelOp kernel, const ParallelDims &dims, const Schedule &schedule) {
@@ -443,7 +485,7 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
     for (const Schedule &schedule : collectSummed(kernel, dims, base))
       if (walksDynamic(kernel, dims, schedule))
         consider(schedule);
-  bool isForced = options.opLanes == "always";
+  bool isForced = options.opLanes == "always" || options.opLanes == "blocks";
   for (const Schedule &each : bases)
     if (std::optional<Schedule> own = getOpLanes(kernel, dims, options, each, width)) {
       if (std::exchange(isForced, false))
@@ -462,6 +504,10 @@ FailureOr<Schedule> Schedule::choose(KernelOp kernel, const ParallelDims &dims, 
   return *best;
 }
 
+int64_t Schedule::countSteps(const ParallelDims &dims, int cls) const {
+  return cls == blockedClass ? llvm::divideCeil(blockedSize, dims.getSize(cls)) : assumeSize(dims.getSize(cls));
+}
+
 void Schedule::cut(const ParallelDims &dims, int64_t count) {
   // What a tile does once is done for each part, so a part has to have enough points beside it.
   constexpr int64_t enoughTiles = 16, leastPoints = 64, mostParts = 4 * enoughTiles;
@@ -473,6 +519,8 @@ void Schedule::cut(const ParallelDims &dims, int64_t count) {
   int64_t size = dims.getSize(cls), unit = cls == laneClass ? lanes : 1;
   if (ShapedType::isDynamic(size))
     return;
+  if (cls == blockedClass)
+    unit = std::exchange(size, blockedSize);
   for (int64_t more = 2; more <= mostParts && parts * tiles < enoughTiles && size / more >= leastPoints; ++more)
     if (size % (more * unit) == 0)
       parts = more;
@@ -480,7 +528,8 @@ void Schedule::cut(const ParallelDims &dims, int64_t count) {
 
 std::string Schedule::describe() const {
   if (opLanes)
-    return "one kernel, each op with lanes of its own";
+    return blockedClass < 0 ? "one kernel, each op with lanes of its own"
+                            : "one kernel, each op with lanes of its own, for blocks of the batch";
   std::string what = lanesAreInstances() ? "instances" : summedClass == laneClass ? "what is summed over" : "the batch";
   return lanes == 1 ? "one kernel without lanes"
                     : "one kernel, " + what + " across " + std::to_string(lanes) + " lanes";

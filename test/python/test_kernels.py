@@ -28,6 +28,8 @@ TARGETS = [
     Target("sse", "x86-64", 16, pack_weights=True),
     Target("host-own-lanes", op_lanes="always"),
     Target("avx2-own-lanes", "x86-64-v3", 32, op_lanes="always"),
+    Target("host-blocks", op_lanes="blocks"),
+    Target("avx2-blocks", "x86-64-v3", 32, op_lanes="blocks"),
 ]
 
 

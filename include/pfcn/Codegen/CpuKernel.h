@@ -42,6 +42,9 @@ public:
 
 protected:
   void emitGeneric(linalg::GenericOp root) override;
+  void prefetchNext(linalg::GenericOp root, ArrayRef<OpFoldResult> indices, ArrayRef<BlockedLoop> block,
+                    unsigned loop) override;
+  OpFoldResult getStride(const Buffer &buffer, AffineMap map, unsigned loop);
   void walkBlocks(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> &indices,
                   ArrayRef<BlockedLoop> order);
   SmallVector<BlockedLoop> chooseBlocks(linalg::GenericOp root, ArrayRef<unsigned> parallel);

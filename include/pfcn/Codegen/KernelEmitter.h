@@ -109,6 +109,7 @@ protected:
 
   // The loops.
   void emitOuterLoops(size_t depth);
+  void emitBlocksOfPoints(size_t depth, int cls, OpFoldResult size);
   void emitSummedLoop(OpFoldResult size, function_ref<void(OpFoldResult)> body);
   void emitLevel(int level);
   void emitYields(bool areInLoop);
@@ -129,6 +130,9 @@ protected:
   SmallVector<Value> emitReduction(linalg::GenericOp root, ArrayRef<unsigned> reductions,
                                    SmallVector<OpFoldResult> &indices, ArrayRef<BlockedLoop> block,
                                    ArrayRef<Value> accumulators);
+  /// Called for each step of the innermost loop of a reduction.
+  virtual void prefetchNext(linalg::GenericOp root, ArrayRef<OpFoldResult> indices, ArrayRef<BlockedLoop> block,
+                            unsigned loop) {}
   SmallVector<OpFoldResult> getPoint(ArrayRef<OpFoldResult> first, ArrayRef<BlockedLoop> block, int64_t i);
   virtual SmallVector<OpFoldResult> getNeighbour(ArrayRef<OpFoldResult> point, unsigned loop, int64_t distance);
   virtual Value emitPayload(linalg::GenericOp op, ArrayRef<OpFoldResult> indices, Value known, Value knownAs,

@@ -28,6 +28,8 @@ public:
   static FailureOr<OpLanes> choose(KernelOp kernel, const ParallelDims &dims, const Schedule &schedule, int64_t width);
 
   Choice get(linalg::GenericOp op) const { return choices.lookup(op); }
+  /// Whether the terms of the sums that an op makes lie across the lanes.
+  bool isFolded(linalg::GenericOp op) const;
   /// The dimension of a value that is innermost in scratch, or -1.
   int64_t getInnermostDim(Value value) const {
     auto it = innermost.find(value);

@@ -38,7 +38,6 @@ private:
   void emitFoldedBlock(linalg::GenericOp root, ArrayRef<linalg::GenericOp> epilogue, SmallVector<OpFoldResult> &indices,
                        ArrayRef<unsigned> reductions, ArrayRef<BlockedLoop> block);
   void walkLanes(int64_t size, function_ref<void(OpFoldResult)> body);
-  OpFoldResult getStride(const Buffer &buffer, AffineMap map, unsigned loop);
 
   const OpLanes &lanes;
   int64_t width;

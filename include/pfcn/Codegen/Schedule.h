@@ -28,7 +28,8 @@ struct ScheduleOptions {
   int64_t maxScratch = 262144;
   /// Stacks of parameters are packed in tiles of lanes already.
   bool packWeights = false;
-  /// Whether ops choose lanes of their own: `auto` where that is estimated to be quicker, `never` or `always`.
+  /// Whether ops choose lanes of their own: `auto` where that is estimated to be quicker, `never`, `always`, or `blocks`:
+  /// always, and for blocks of rows where that can be.
   StringRef opLanes = "auto";
 };
 
@@ -54,10 +55,18 @@ struct Schedule {
   int64_t parts = 1;
   /// The lanes of each op where there is no class for all of them; `lanes` is 1 then.
   std::shared_ptr<const OpLanes> opLanes;
+  /// The outer class that is walked by blocks, with a dimension of a block's size in the ops, or -1; and its own size.
+  int blockedClass = -1;
+  int64_t blockedSize = 0;
   /// Vector operations, estimated.
   double cost = 0;
 
-  bool isOuter(int cls) const { return cls == instanceClass || llvm::is_contained(outerClasses, cls); }
+  /// Whether the ops have no loop over a class.
+  bool isOuter(int cls) const {
+    return cls == instanceClass || (cls != blockedClass && llvm::is_contained(outerClasses, cls));
+  }
+  /// How often the loop of an outer class runs, with one point or one block each time.
+  int64_t countSteps(const ParallelDims &dims, int cls) const;
   /// Whether an op adds to accumulators that live around the loop of the summed class.
   bool accumulates(linalg::GenericOp op, const ParallelDims &dims) const;
   bool lanesAreInstances() const { return laneClass == instanceClass; }
@@ -82,6 +91,10 @@ struct Schedule {
   /// Chooses a schedule for a kernel whose body is linalg on tensors.
   static FailureOr<Schedule> choose(KernelOp kernel, const ParallelDims &dims, const ScheduleOptions &options,
                                     std::string &reason);
+  /// Of `kernel`, whose ops compute a block of the outer class that dimension `dim` of its first result has, of `size` in
+  /// all; none where ops have no lanes of their own.
+  static std::optional<Schedule> chooseForBlocks(KernelOp kernel, const ParallelDims &dims,
+                                                 const ScheduleOptions &options, int64_t dim, int64_t size);
   /// The same for a GPU: schedules to try, the best first; the first whose tile fits shared memory is taken.
   static std::vector<Schedule> chooseForGpu(KernelOp kernel, const ParallelDims &dims, std::string &reason);
 };

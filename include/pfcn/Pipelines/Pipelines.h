@@ -23,7 +23,7 @@ struct CpuPipelineOptions : PassPipelineOptions<CpuPipelineOptions> {
   Option<bool> packWeights{*this, "pack-weights", llvm::cl::desc("expect frozen weights, packed in tiles of lanes"),
                            llvm::cl::init(false)};
   Option<std::string> opLanes{*this, "op-lanes",
-                              llvm::cl::desc("whether ops choose lanes of their own: auto, never or always"),
+                              llvm::cl::desc("whether ops choose lanes of their own: auto, never, always or blocks"),
                               llvm::cl::init("auto")};
   Option<std::string> machine{*this, "machine",
                               llvm::cl::desc("what estimates are made of, such as `call=3000;library-rate=0.4`"),
