@@ -113,8 +113,7 @@ std::optional<RowBlocks> mlir::pfcn::chooseRowBlocks(KernelOp kernel, const Para
   if (failed(base) || base->outerClasses.empty())
     return std::nullopt;
   std::optional<RowBlocks> best;
-  // The innermost first, whose rows are neighbours.
-  for (int cls : llvm::reverse(base->outerClasses)) {
+  for (int cls : base->outerClasses) {
     int64_t size = dims.getSize(cls), dim = 0;
     Value first = kernel.getYielded().front();
     while (dims.getClass(first, dim) != cls)
@@ -133,8 +132,6 @@ std::optional<RowBlocks> mlir::pfcn::chooseRowBlocks(KernelOp kernel, const Para
       if (schedule && (!best || schedule->cost < best->schedule.cost))
         best = RowBlocks{std::move(copy), std::move(*copyDims), std::move(*schedule)};
     }
-    if (best)
-      break;
   }
   return best;
 }

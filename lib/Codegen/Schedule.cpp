@@ -227,6 +227,8 @@ public:
     double each = perPoint * slow;
     if (schedule.opLanes && points > 1) // which read what the tile has where it lies, point by point
       each = std::max(each, options.machine.getStreamCost(tileBytes));
+    if (schedule.blockedClass >= 0 && held > firstCacheBytes) // which half hides behind arithmetic
+      each += options.machine.getStreamCost(tileBytes) / 2;
     return std::max(tiles * (perTile + points * each), options.machine.getStreamCost(tiles * tileBytes));
   }
   int64_t getScratchBytes() const { return scratchBytes; }

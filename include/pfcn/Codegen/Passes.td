@@ -42,8 +42,8 @@ def LowerKernels : Pass<"pfcn-lower-kernels", "::mlir::ModuleOp"> {
     Option<"packWeights", "pack-weights", "bool", /*default=*/"false",
            "expect stacks of parameters packed in tiles of lanes (frozen weights)">,
     Option<"opLanes", "op-lanes", "std::string", /*default=*/"\"auto\"",
-           "whether ops choose lanes of their own: `auto` where that is estimated to be quicker, `never`, `always`, or `blocks` "
-           "(always, and for several rows of the batch at a time)">,
+           "whether ops choose lanes of their own: `auto` where that is estimated to be quicker, `never`, `always`, or `blocks`, "
+           "where they do so for several rows of the batch at a time">,
     Option<"machine", "machine", "std::string", /*default=*/"\"\"",
            "what estimates are made of, such as `call=3000;matrix=50;library-rate=0.4`: ns of a call of torch's and of a small "
            "matrix in it, the part of the peak rate at which it multiplies (0 to take no kernel for slower than the library), "

@@ -28,8 +28,8 @@ struct ScheduleOptions {
   int64_t maxScratch = 262144;
   /// Stacks of parameters are packed in tiles of lanes already.
   bool packWeights = false;
-  /// Whether ops choose lanes of their own: `auto` where that is estimated to be quicker, `never`, `always`, or `blocks`:
-  /// always, and for blocks of rows where that can be.
+  /// Whether ops choose lanes of their own: `auto` where that is estimated to be quicker, `never`, `always`, or `blocks`,
+  /// for blocks of rows where that can be.
   StringRef opLanes = "auto";
 };
 
