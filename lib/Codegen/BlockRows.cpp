@@ -49,7 +49,7 @@ DenseI64ArrayAttr RowBlocker::getSizes(Value value, ArrayRef<int64_t> sizes) con
 bool RowBlocker::isIndependent(Operation *op) const {
   if (auto index = dyn_cast<linalg::IndexOp>(op))
     return dims.getClass(index->getParentOfType<linalg::GenericOp>(), index.getDim()) != cls;
-  if (auto size = dyn_cast<tensor::DimOp>(op))
+  if (isa<tensor::DimOp>(op))
     return false;
   if (auto constant = dyn_cast<arith::ConstantOp>(op)) {
     auto elements = dyn_cast<DenseElementsAttr>(constant.getValue());
@@ -87,11 +87,10 @@ void RowBlocker::retype(Operation *op, Operation *copy) const {
 }
 
 OwningOpRef<KernelOp> RowBlocker::run(KernelOp kernel) {
-  bool isBlockable = !kernel.getBody()
-                          .walk([&](Operation *op) {
-                            return isIndependent(op) ? WalkResult::advance() : WalkResult::interrupt();
-                          })
-                          .wasInterrupted();
+  bool isBlockable =
+      !kernel.getBody()
+           .walk([&](Operation *op) { return isIndependent(op) ? WalkResult::advance() : WalkResult::interrupt(); })
+           .wasInterrupted();
   if (!isBlockable)
     return {};
   OwningOpRef<KernelOp> copy(cast<KernelOp>(kernel->clone()));
@@ -108,6 +107,8 @@ OwningOpRef<KernelOp> RowBlocker::run(KernelOp kernel) {
 
 std::optional<RowBlocks> mlir::pfcn::chooseRowBlocks(KernelOp kernel, const ParallelDims &dims,
                                                      const ScheduleOptions &options) {
+  if (options.opLanes == "never" || options.opLanes == "always")
+    return std::nullopt;
   std::string ignored;
   FailureOr<Schedule> base = Schedule::getBase(kernel, dims, ignored);
   if (failed(base) || base->outerClasses.empty())

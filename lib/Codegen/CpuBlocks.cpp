@@ -176,11 +176,12 @@ void CpuKernel::prefetchNext(linalg::GenericOp root, ArrayRef<OpFoldResult> indi
     const Buffer &buffer = buffers[value];
     auto moving = llvm::make_filter_range(
         block, [&](const BlockedLoop &blocked) { return movesAlong(root, *operand, blocked.loop); });
-    if (!buffer.isFar || hasLanes(value) || !llvm::hasSingleElement(moving))
-      continue;
     AffineMap map = root.getMatchingIndexingMap(operand);
+    if (!buffer.isFar || hasLanes(value) || !llvm::hasSingleElement(moving) || !getSteps(map, loop))
+      continue;
     auto [row, count] = *moving.begin();
-    if (!isConstantIntValue(getStride(buffer, map, loop), 1) || !isConstantIntValue(getStride(buffer, map, row), size))
+    if (!getSteps(map, row) || !isConstantIntValue(getStride(buffer, map, loop), 1) ||
+        !isConstantIntValue(getStride(buffer, map, row), size))
       continue;
     SmallVector<OpFoldResult> next = getNeighbour(indices, row, count), position;
     next[loop] = builder.mul(indices[loop], builder.constant(count));

@@ -388,7 +388,7 @@ void KernelEmitter::emitOuterLoops(size_t depth) {
 }
 
 /// Walks an outer class by blocks: the ops see arguments and results as if they began where the block does. The last
-/// block ends with the class.
+/// block ends with the class, and that of a part reaches into the next one.
 void KernelEmitter::emitBlocksOfPoints(size_t depth, int cls, OpFoldResult size) {
   int64_t step = dims.getSize(cls), all = schedule.blockedSize;
   auto begin = [&](Value value, Buffer &buffer, OpFoldResult start) {
@@ -397,7 +397,7 @@ void KernelEmitter::emitBlocksOfPoints(size_t depth, int cls, OpFoldResult size)
         buffer.offset = builder.add(buffer.offset, builder.mul(start, stride));
   };
   walkOuter(depth, size, step, [&](OpFoldResult start) {
-    if (all % step != 0)
+    if (all % step != 0 || schedule.parts != 1)
       start = arith::MinSIOp::create(builder, builder.getLoc(), builder.toValue(start),
                                      builder.toValue(builder.constant(all - step)))
                   .getResult();

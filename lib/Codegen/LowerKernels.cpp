@@ -109,9 +109,7 @@ struct LowerKernels : mlir::pfcn::impl::LowerKernelsBase<LowerKernels> {
       return failure();
     ScheduleOptions options{model, lanes, getMaxScratch(kernel), packWeights, opLanes};
     FailureOr<Schedule> schedule = Schedule::choose(kernel, *dims, options, reason);
-    std::optional<RowBlocks> blocks;
-    if (opLanes != "always")
-      blocks = chooseRowBlocks(kernel, *dims, options);
+    std::optional<RowBlocks> blocks = chooseRowBlocks(kernel, *dims, options);
     if (blocks && failed(schedule))
       schedule = blocks->schedule;
     else if (blocks && (opLanes == "blocks" || blocks->schedule.cost < schedule->cost))

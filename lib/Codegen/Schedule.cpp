@@ -235,9 +235,7 @@ public:
 
 private:
   /// Whether several points use together what is loaded of the tile.
-  bool areLoadsShared() const {
-    return schedule.opLanes ? schedule.blockedClass >= 0 : !schedule.lanesAreInstances();
-  }
+  bool areLoadsShared() const { return schedule.opLanes ? schedule.blockedClass >= 0 : !schedule.lanesAreInstances(); }
   int64_t sizeOf(int cls) const { return assumeSize(dims.getSize(cls)); }
   bool hasOuter(Value value) const {
     return llvm::any_of(schedule.outerClasses, [&](int cls) { return countDims(value, dims, cls) != 0; });
@@ -413,17 +411,17 @@ std::optional<Schedule> Schedule::chooseForBlocks(KernelOp kernel, const Paralle
   if (!schedule || !llvm::is_contained(schedule->outerClasses, schedule->blockedClass))
     return std::nullopt;
   // Sums across the lanes are made row by row, each of which reads all of the other operand.
-  bool isRowByRow = kernel.getBody()
-                        .walk([&](linalg::GenericOp op) {
-                          auto lacksClass = [&](Value operand) {
-                            return isa<RankedTensorType>(operand.getType()) &&
-                                   countDims(operand, dims, schedule->blockedClass) == 0;
-                          };
-                          bool reads = schedule->opLanes->isFolded(op) && !lacksClass(op->getResult(0)) &&
-                                       llvm::any_of(op.getInputs(), lacksClass);
-                          return reads ? WalkResult::interrupt() : WalkResult::advance();
-                        })
-                        .wasInterrupted();
+  bool isRowByRow =
+      kernel.getBody()
+          .walk([&](linalg::GenericOp op) {
+            auto lacksClass = [&](Value operand) {
+              return isa<RankedTensorType>(operand.getType()) && countDims(operand, dims, schedule->blockedClass) == 0;
+            };
+            bool reads = schedule->opLanes->isFolded(op) && !lacksClass(op->getResult(0)) &&
+                         llvm::any_of(op.getInputs(), lacksClass);
+            return reads ? WalkResult::interrupt() : WalkResult::advance();
+          })
+          .wasInterrupted();
   if (isRowByRow)
     return std::nullopt;
   CostModel model(kernel, dims, options, *schedule);
@@ -522,7 +520,7 @@ void Schedule::cut(const ParallelDims &dims, int64_t count) {
   if (ShapedType::isDynamic(size))
     return;
   if (cls == blockedClass)
-    unit = std::exchange(size, blockedSize);
+    size = blockedSize;
   for (int64_t more = 2; more <= mostParts && parts * tiles < enoughTiles && size / more >= leastPoints; ++more)
     if (size % (more * unit) == 0)
       parts = more;

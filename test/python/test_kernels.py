@@ -20,7 +20,7 @@ from kernel_cases import COUNTS, from_case, random_kernel
 from kernel_runner import Target, check_kernel, compile_kernels
 
 SEED = int(os.environ.get("PFCN_KERNELS_SEED", "0"))
-SAMPLE = int(os.environ.get("PFCN_KERNELS", "80"))
+SAMPLE = int(os.environ.get("PFCN_KERNELS", "60"))
 TARGETS = [
     Target("host"),
     Target("host-packed", pack_weights=True),

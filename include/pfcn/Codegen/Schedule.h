@@ -28,8 +28,8 @@ struct ScheduleOptions {
   int64_t maxScratch = 262144;
   /// Stacks of parameters are packed in tiles of lanes already.
   bool packWeights = false;
-  /// Whether ops choose lanes of their own: `auto` where that is estimated to be quicker, `never`, `always`, or `blocks`,
-  /// for blocks of rows where that can be.
+  /// Whether ops choose lanes of their own: `auto` where that is estimated to be quicker, `never`, `always`, or
+  /// `blocks`, for blocks of rows where that can be.
   StringRef opLanes = "auto";
 };
 
@@ -91,8 +91,8 @@ struct Schedule {
   /// Chooses a schedule for a kernel whose body is linalg on tensors.
   static FailureOr<Schedule> choose(KernelOp kernel, const ParallelDims &dims, const ScheduleOptions &options,
                                     std::string &reason);
-  /// Of `kernel`, whose ops compute a block of the outer class that dimension `dim` of its first result has, of `size` in
-  /// all; none where ops have no lanes of their own.
+  /// Of `kernel`, whose ops compute a block of the outer class that dimension `dim` of its first result has, of `size`
+  /// in all; none where ops have no lanes of their own.
   static std::optional<Schedule> chooseForBlocks(KernelOp kernel, const ParallelDims &dims,
                                                  const ScheduleOptions &options, int64_t dim, int64_t size);
   /// The same for a GPU: schedules to try, the best first; the first whose tile fits shared memory is taken.
