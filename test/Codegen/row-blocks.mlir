@@ -5,14 +5,16 @@
 // Weights of 32 KB do not stay in the first cache. For a block of 24 of the 250 rows of the batch they are read once.
 
 // CHECK-LABEL: func.func @layers(
-// CHECK:         pfcn.launch @wide count 3 tiles 3 {{.*}}each op with lanes of its own, for blocks of the batch
+// CHECK:         pfcn.launch @wide count 3 tiles 6 {{.*}}each op with lanes of its own, for blocks of the batch
 // CHECK-LABEL: func.func @wide(
 // CHECK:         scf.for
 // The weights are turned once for an instance, outside of the loop over blocks,
 // CHECK:           scf.for
 // CHECK:             vector.shuffle
-// of which the last ends with the batch.
-// CHECK:           scf.for %[[START:.*]] = %{{.*}} to %c250{{.*}} step %c24
+// of which the last ends with the batch at the latest.
+// Threads share the halves of the batch.
+// CHECK:           scf.for %[[STEP:.*]] = %{{.*}} to %c125{{.*}} step %c24
+// CHECK:             %[[START:.*]] = arith.addi %{{.*}}, %[[STEP]]
 // CHECK:             arith.minsi %[[START]], %c226
 // CHECK-NOT:         vector.shuffle
 // Six rows by four vectors are summed up at a time: 24 products of what is loaded ten times.
