@@ -113,26 +113,26 @@ std::optional<RowBlocks> mlir::pfcn::chooseRowBlocks(KernelOp kernel, const Para
   FailureOr<Schedule> base = Schedule::getBase(kernel, dims, ignored);
   if (failed(base) || base->outerClasses.empty())
     return std::nullopt;
+  // Six rows beside four vectors fill the registers, or beside two where there are fewer; and reading the weights once
+  // for four times six hides behind the arithmetic.
+  constexpr int64_t rows = 24;
   std::optional<RowBlocks> best;
   for (int cls : base->outerClasses) {
     int64_t size = dims.getSize(cls), dim = 0;
     Value first = kernel.getYielded().front();
     while (dims.getClass(first, dim) != cls)
       ++dim;
-    // Six rows beside four vectors fill the registers, or beside two where there are fewer.
-    for (int64_t rows : {8, 24}) {
-      if (size < rows) // of an unknown size, too
-        break;
-      OwningOpRef<KernelOp> copy = RowBlocker(dims, cls, rows).run(kernel);
-      if (!copy)
-        break;
-      FailureOr<ParallelDims> copyDims = ParallelDims::compute(*copy->getBodyBlock(), ignored);
-      if (failed(copyDims))
-        break;
-      std::optional<Schedule> schedule = Schedule::chooseForBlocks(*copy, *copyDims, options, dim, size);
-      if (schedule && (!best || schedule->cost < best->schedule.cost))
-        best = RowBlocks{std::move(copy), std::move(*copyDims), std::move(*schedule)};
-    }
+    OwningOpRef<KernelOp> copy;
+    if (size >= rows) // which one of an unknown size is not
+      copy = RowBlocker(dims, cls, rows).run(kernel);
+    if (!copy)
+      continue;
+    FailureOr<ParallelDims> copyDims = ParallelDims::compute(*copy->getBodyBlock(), ignored);
+    if (failed(copyDims))
+      continue;
+    std::optional<Schedule> schedule = Schedule::chooseForBlocks(*copy, *copyDims, options, dim, size);
+    if (schedule && (!best || schedule->cost < best->schedule.cost))
+      best = RowBlocks{std::move(copy), std::move(*copyDims), std::move(*schedule)};
   }
   return best;
 }

@@ -167,7 +167,7 @@ static std::optional<std::pair<BlockArgument, int64_t>> findArgument(Value value
 
 /// What an op costs with one of its loops across the lanes, and what that demands of its operands.
 double LaneChooser::getCost(linalg::GenericOp op, Choice choice, Demands &demands) const {
-  constexpr double foldCost = 8, blockFactor = 0.85;
+  constexpr double foldCost = 8, blockFactor = 0.75;
   SmallVector<int64_t> sizes = op.getStaticLoopRanges();
   double iterations = 1, results = 1, each = std::max(estimatePayload(op), 0.5), turning = 0;
   bool hasParallel = false, reduces = op.getNumReductionLoops() != 0;

@@ -173,7 +173,6 @@ namespace {
 constexpr double transposeCost = 4;
 constexpr double transcendentalCost = 16;
 constexpr double divisionCost = 6;
-constexpr double sharedFactor = 0.8;
 constexpr int64_t panelWidth = 4;
 constexpr int64_t firstCacheBytes = 32 << 10, secondCacheBytes = 1 << 20;
 
@@ -214,28 +213,28 @@ public:
 
   double getCost() {
     double points = 1;
-    bool sharesLoads = areLoadsShared();
     for (int cls : schedule.outerClasses) {
       double size = schedule.countSteps(dims, cls);
       points *= cls == schedule.laneClass ? std::ceil(size / schedule.lanes) : size;
     }
     double tiles = schedule.getTiles(kernel.getCount());
-    // What a tile holds is read again at each of its points, or at each vector or block of them.
+    // What a tile holds is read again at each of its points, by vectors where instances or an op's features are across
+    // the lanes. Vectors and blocks of points share it: blocks for the price of more instructions.
+    bool isBlocked = schedule.blockedClass >= 0;
+    bool sharesLoads = schedule.opLanes ? isBlocked : !schedule.lanesAreInstances();
     double held = scratchBytes + (points > 1 ? packedBytes : 0);
-    double second = schedule.blockedClass >= 0 ? 1.0 : sharesLoads ? 1.25 : 1.5, last = sharesLoads ? 2.0 : 4.0;
-    double slow = held > secondCacheBytes ? last : held > firstCacheBytes ? second : 1.0;
+    double first = isBlocked ? 1.45 : 1.0, second = isBlocked ? 1.0 : sharesLoads ? 1.1 : 1.5;
+    double slow = held > secondCacheBytes ? (sharesLoads ? 2.0 : 4.0) : held > firstCacheBytes ? second : first;
     double each = perPoint * slow;
     if (schedule.opLanes && points > 1) // which read what the tile has where it lies, point by point
       each = std::max(each, options.machine.getStreamCost(tileBytes));
-    if (schedule.blockedClass >= 0 && held > firstCacheBytes) // which half hides behind arithmetic
+    if (isBlocked && held > firstCacheBytes) // which half hides behind arithmetic
       each += options.machine.getStreamCost(tileBytes) / 2;
     return std::max(tiles * (perTile + points * each), options.machine.getStreamCost(tiles * tileBytes));
   }
   int64_t getScratchBytes() const { return scratchBytes; }
 
 private:
-  /// Whether several points use together what is loaded of the tile.
-  bool areLoadsShared() const { return schedule.opLanes ? schedule.blockedClass >= 0 : !schedule.lanesAreInstances(); }
   int64_t sizeOf(int cls) const { return assumeSize(dims.getSize(cls)); }
   bool hasOuter(Value value) const {
     return llvm::any_of(schedule.outerClasses, [&](int cls) { return countDims(value, dims, cls) != 0; });
@@ -337,8 +336,6 @@ private:
     bool accumulates = schedule.accumulates(op, dims);
     if (accumulates)
       each += 1.0; // to and from memory
-    else if (op.getNumReductionLoops() != 0 && areLoadsShared())
-      each *= sharedFactor;
     (accumulates || hasOuter(op->getResult(0)) ? perPoint : perTile) += points * std::max(each, 0.5);
     addScratch(op->getResult(0));
   }

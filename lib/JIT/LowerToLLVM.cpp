@@ -11,6 +11,7 @@
 
 #include "mlir/Conversion/Passes.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -18,16 +19,49 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Matchers.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "mlir/Transforms/DialectConversion.h"
 #include "mlir/Transforms/Passes.h"
+#include "mlir/Transforms/WalkPatternRewriteDriver.h"
 
 using namespace mlir;
 
 namespace {
+/// `max` and `min` with a constant as processors have them, whose instruction gives the second operand where one is a
+/// NaN: what upstream expands them to takes three, since either may be one.
+template <typename Op, arith::CmpFPredicate predicate> struct ExpandClamp : OpRewritePattern<Op> {
+  using OpRewritePattern<Op>::OpRewritePattern;
+  LogicalResult matchAndRewrite(Op op, PatternRewriter &rewriter) const override {
+    Value bound = op.getRhs(), value = op.getLhs();
+    FloatAttr scalar;
+    DenseFPElementsAttr elements;
+    if (matchPattern(bound, m_Constant(&elements)) && elements.isSplat())
+      scalar = elements.getSplatValue<FloatAttr>();
+    else if (!matchPattern(bound, m_Constant(&scalar)))
+      return failure();
+    if (scalar.getValue().isNaN())
+      return failure();
+    Value isBeyond = arith::CmpFOp::create(rewriter, op.getLoc(), predicate, bound, value);
+    rewriter.replaceOpWithNewOp<arith::SelectOp>(op, isBeyond, bound, value);
+    return success();
+  }
+};
+
+struct ExpandClamps : PassWrapper<ExpandClamps, OperationPass<>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(ExpandClamps)
+
+  void runOnOperation() override {
+    RewritePatternSet patterns(&getContext());
+    patterns.add<ExpandClamp<arith::MaximumFOp, arith::CmpFPredicate::OGT>,
+                 ExpandClamp<arith::MinimumFOp, arith::CmpFPredicate::OLT>>(&getContext());
+    walkAndApplyPatterns(getOperation(), std::move(patterns));
+  }
+};
+
 /// Calls libm for what has no intrinsic. Upstream's pass would call it, a lane at a time, for
 /// floor, sqrt and fma too.
 struct CallLibm : PassWrapper<CallLibm, OperationPass<ModuleOp>> {
@@ -58,6 +92,7 @@ static void buildPipeline(OpPassManager &pm) {
   // of them that the target lacks become calls in its code generator.
   pm.addPass(std::make_unique<CallLibm>());
   pm.addPass(createConvertVectorToLLVMPass());
+  pm.addPass(std::make_unique<ExpandClamps>());
   pm.addNestedPass<func::FuncOp>(arith::createArithExpandOpsPass());
   pm.addPass(createConvertMathToLLVMPass());
   pm.addPass(createFinalizeMemRefToLLVMConversionPass());

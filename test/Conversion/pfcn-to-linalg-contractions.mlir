@@ -13,7 +13,7 @@ func.func @linear(%x: tensor<?x20xf32>, %w: tensor<10x20xf32>, %b: tensor<10xf32
   // CHECK-SAME: outs(%[[INIT]] : tensor<?x10xf32>)
   // CHECK: ^bb0(%[[A:.*]]: f32, %[[B:.*]]: f32, %[[ACC:.*]]: f32):
   // CHECK: %[[P:.*]] = arith.mulf %[[A]], %[[B]] fastmath<contract> : f32
-  // CHECK: %[[S:.*]] = arith.addf %[[ACC]], %[[P]] fastmath<reassoc,contract> : f32
+  // CHECK: %[[S:.*]] = arith.addf %[[ACC]], %[[P]] fastmath<reassoc,nsz,contract> : f32
   // CHECK: linalg.yield %[[S]]
   // CHECK: linalg.generic {indexing_maps = [#{{.*}}, #[[BIAS]], #{{.*}}], iterator_types = ["parallel", "parallel"]}
   // CHECK: arith.addf %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}} : f32

@@ -22,7 +22,7 @@ func.func @layer(%x: tensor<?x40xf32>, %w: tensor<2x10x20xf32>, %b: tensor<2x10x
     // CHECK: %[[FILL:.*]] = linalg.fill ins(%{{.*}} : f32) outs(%[[EMPTY]]
     // CHECK: %[[PRODUCT:.*]] = linalg.generic {indexing_maps = [#[[X]], #[[W]], #[[Y]]], iterator_types = ["parallel", "parallel", "parallel", "reduction"]} ins(%[[A]], %[[V]]
     // CHECK: arith.mulf %{{.*}}, %{{.*}} fastmath<contract>
-    // CHECK: arith.addf %{{.*}}, %{{.*}} fastmath<reassoc,contract>
+    // CHECK: arith.addf %{{.*}}, %{{.*}} fastmath<reassoc,nsz,contract>
     %0 = pfcn.batch_matmul %a, %v {transpose_rhs} : tensor<2x?x20xf32>, tensor<2x10x20xf32> -> tensor<2x?x10xf32>
     // The unsqueeze and the collapse of the broadcast dimension cancel.
     // CHECK-NOT: expand_shape

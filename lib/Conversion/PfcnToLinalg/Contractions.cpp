@@ -30,7 +30,9 @@ Value mlir::pfcn::multiplyAccumulate(ImplicitLocOpBuilder &builder, ValueRange e
   Value rhs = convertFloat(builder, elements[1], accumulator.getType());
   auto contract = arith::FastMathFlags::contract;
   Value product = arith::MulFOp::create(builder, lhs, rhs, contract);
-  return arith::AddFOp::create(builder, accumulator, product, contract | arith::FastMathFlags::reassoc);
+  // A sum that starts with zero may begin with its first term.
+  return arith::AddFOp::create(builder, accumulator, product,
+                               contract | arith::FastMathFlags::reassoc | arith::FastMathFlags::nsz);
 }
 
 /// What a nest that only widens f16 or bf16 to f32 reads: the contraction widens in its payload, and the
