@@ -223,7 +223,7 @@ public:
     bool isBlocked = schedule.blockedClass >= 0;
     bool sharesLoads = schedule.opLanes ? isBlocked : !schedule.lanesAreInstances();
     double held = scratchBytes + (points > 1 ? packedBytes : 0);
-    double first = isBlocked ? 1.45 : 1.0, second = isBlocked ? 1.0 : sharesLoads ? 1.1 : 1.5;
+    double first = isBlocked ? 1.45 : 1.0, second = sharesLoads ? 1.0 : 1.5;
     double slow = held > secondCacheBytes ? (sharesLoads ? 2.0 : 4.0) : held > firstCacheBytes ? second : first;
     double each = perPoint * slow;
     if (schedule.opLanes && points > 1) // which read what the tile has where it lies, point by point
