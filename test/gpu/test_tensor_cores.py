@@ -4,6 +4,7 @@ differ by the order of a sum only."""
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import re
@@ -225,7 +226,8 @@ def test_infinite_and_not_a_number():
     special[0, 3], special[5, 0], special[20, 14] = float("inf"), float("nan"), float("-inf")
     data = launches.Tensors([special], model.state_dict())
     launches.run(generated(name), data)
-    got, want = data.read_result(), model(special)
+    # In f32: torch's own bf16 on AMX spreads a NaN to other rows.
+    got, want = data.read_result(), copy.deepcopy(model).float()(special.float()).bfloat16()
     assert torch.equal(got.isnan(), want.isnan()) and torch.equal(got.isinf(), want.isinf())
     assert want.isnan().any()
     keep = want.isfinite()
