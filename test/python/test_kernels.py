@@ -58,9 +58,9 @@ def compare_all(kernels, target: Target, folder: Path) -> dict[str, str]:
 
 
 def op_kernels(target: Target):
-    """One in five of the cases of each op and type, and other instances for each target."""
+    """One in ten of the cases of each op and type, and other instances for each target."""
     rng = random.Random(f"{SEED} {target.name}")
-    cases = [c for c in linalg.CASES if SAMPLE > 1000 or rng.random() < 0.2]
+    cases = [c for c in linalg.CASES if SAMPLE > 1000 or rng.random() < 0.1]
     return [from_case(c, f"k{i}", rng.choice(COUNTS), rng) for i, c in enumerate(cases)]
 
 
